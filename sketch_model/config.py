@@ -1,0 +1,80 @@
+"""What defines a model, without torch: plain dataclasses that a config file maps onto."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+MAX_OFFSET = 1000
+"""Offsets are clipped to this many drawing units either way, as in the reference."""
+
+
+def at_least(name: str, value: float, bound: float) -> None:
+    """Raises ValueError naming the field, its value and the bound, unless value >= bound."""
+    if not value >= bound:
+        raise ValueError(f"{name}={value} must be at least {bound}")
+
+
+def within(name: str, value: float, low: float, high: float) -> None:
+    """Raises ValueError naming the field, its value and the bounds, unless low <= value <= high."""
+    if not low <= value <= high:
+        raise ValueError(f"{name}={value} must lie between {low} and {high}")
+
+
+class Cell(StrEnum):
+    """Recurrent cells of the encoder and the decoder."""
+
+    lstm = "lstm"
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """Sizes and kind of a Sketch-RNN; the defaults are the reference implementation's."""
+
+    conditional: bool = True
+    """With an encoder and a latent vector; False is the paper's decoder-only model."""
+    cell: Cell = Cell.lstm
+    encoder_size: int = 256
+    """Units of the encoder, per direction."""
+    decoder_size: int = 512
+    N_z: int = 128
+    """Size of the latent vector."""
+    M: int = 20
+    """Components of the mixture over the next pen offset."""
+    recurrent_dropout: float = 0.10
+    """Probability of dropping an element of a cell's candidate (the reference keeps 0.90)."""
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_size", "decoder_size", "N_z", "M"):
+            at_least(f"model.{name}", getattr(self, name), 1)
+        if not 0 <= self.recurrent_dropout < 1:
+            raise ValueError(
+                f"model.recurrent_dropout={self.recurrent_dropout} must be in [0, 1):"
+                " it is the probability of dropping, not of keeping"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """What a model's numbers mean: learnt from this data, in this unit."""
+
+    offset_scale: float
+    """Standard deviation of the training split's offsets: the model's unit of length."""
+    N_max: int
+    """Rows of the longest sequence, end token included; the divisor of the losses."""
+    categories: tuple[str, ...]
+    source: str
+
+
+@dataclass(kw_only=True)
+class Augmentation:
+    """Distortions of a training sketch (reference implementation; the paper has scaling only)."""
+
+    scale_factor: float = 0.15
+    """x and y are each multiplied by a factor drawn from [1 - scale_factor, 1 + scale_factor]."""
+    drop_probability: float = 0.10
+    """Chance of merging an inner point of a stroke into its predecessor."""
+
+    def __post_init__(self) -> None:
+        within("augmentation.scale_factor", self.scale_factor, 0.0, 1.0)
+        within("augmentation.drop_probability", self.drop_probability, 0.0, 1.0)

@@ -1,0 +1,162 @@
+"""Losses, their weights over training, and the bound on a sketch's likelihood.
+
+Ha & Eck 2017, section 3.3. Everything is in nats.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from sketch_model.annotations import Float, Tensor
+from sketch_model.batch import SketchBatch
+from sketch_model.encoder import Posterior
+from sketch_model.mixture import offset_nll, pen_nll
+from sketch_model.model import Prediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """Nats of each sketch, and the paper's losses made of them.
+
+    The losses are means over the batch, so those of several batches are to be averaged with the
+    batches' sizes as weights.
+
+    Attributes:
+        offset_nats: of the offsets, over the real rows (N_s).
+        pen_nats: of the pen, over all rows of the batch, end tokens included.
+        kl_nats: divergence of the posterior from N(0, I), summed over N_z; 0 if not conditional.
+        pen_nats_to_end: of the pen, up to and including the first end token. No gradient.
+        pen_nats_real: of the pen, over the real rows. No gradient.
+        floored_offset_nats: as `offset_nats`, with the density floor that was asked for.
+        N_max: divisor of the reconstruction losses.
+        N_z: divisor of L_KL; 1 if not conditional.
+    """
+
+    offset_nats: Float[Tensor, " batch"]
+    pen_nats: Float[Tensor, " batch"]
+    kl_nats: Float[Tensor, " batch"]
+    pen_nats_to_end: Float[Tensor, " batch"]
+    pen_nats_real: Float[Tensor, " batch"]
+    floored_offset_nats: Float[Tensor, " batch"]
+    N_max: int
+    N_z: int
+
+    @property
+    def L_s(self) -> Float[Tensor, ""]:
+        """Offsets: over the real rows, divided by N_max (eq. 9)."""
+        return self.floored_offset_nats.mean() / self.N_max
+
+    @property
+    def L_p(self) -> Float[Tensor, ""]:
+        """Pen: over the rows of the batch, divided by N_max (eq. 9).
+
+        The paper's sum goes to N_max. Rows beyond the batch's width are not computed, so that a
+        batch may be as narrow as its longest sketch: after the end token the pen loss of a trained
+        model is next to nothing. For the paper's number exactly, give the batch a width of N_max.
+        """
+        return self.pen_nats.mean() / self.N_max
+
+    @property
+    def L_R(self) -> Float[Tensor, ""]:
+        """Reconstruction, L_s + L_p."""
+        return self.L_s + self.L_p
+
+    @property
+    def L_R_masked(self) -> Float[Tensor, ""]:
+        """L_R as the reference gives it outside training: no pen loss from the end token on."""
+        return self.L_s + self.pen_nats_real.mean() / self.N_max
+
+    @property
+    def L_KL(self) -> Float[Tensor, ""]:
+        """Divergence per latent dimension (eq. 10), without a floor."""
+        return self.kl_nats.mean() / self.N_z
+
+    @property
+    def bound_nats(self) -> Float[Tensor, " batch"]:
+        """Negative evidence lower bound of each sketch, with the z that was drawn.
+
+        No floors, and the pen up to the first end token: comparable between runs whatever their
+        w_KL, N_z, M and N_max. Offsets are in model units: add 2 N_s log(offset_scale) to compare
+        between scales.
+        """
+        return (self.offset_nats + self.pen_nats_to_end + self.kl_nats).detach()
+
+
+def sketch_losses(
+    prediction: Prediction, batch: SketchBatch, N_max: int, *, floor: float = 0.0
+) -> Losses:
+    """Losses of a prediction for `batch`.
+
+    Args:
+        prediction: what the model gave for `batch`.
+        batch: the rows after the start row are the targets.
+        N_max: what the losses are divided by.
+        floor: added to the density of an offset in L_s (not in the bound). The reference
+            implementation adds 1e-6, which limits the loss of a row to 13.8 nats.
+
+    Raises:
+        ValueError: if the batch is wider than N_max, or `floor` is negative.
+    """
+    # The layout of the decoder's output, in which the sums over components run along memory.
+    targets = batch.targets.permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    width = targets.shape[1]
+    if width > N_max:
+        raise ValueError(
+            f"the batch has {width} rows and N_max={N_max}; leave longer sketches out, or raise"
+            " N_max"
+        )
+    if floor < 0:
+        raise ValueError(f"floor={floor} must be at least 0")
+    rows = torch.arange(width, device=targets.device)
+    is_real = rows < batch.lengths[:, None]
+    offset_rows = offset_nll(prediction.mixture, targets[..., :2])
+    pen_rows = pen_nll(prediction.mixture, targets[..., 2:])
+    offset_nats = (offset_rows * is_real).sum(dim=1)
+    floored_nats = offset_nats
+    if floor > 0:
+        log_floor = offset_rows.new_tensor(math.log(floor))
+        floored_nats = -(torch.logaddexp(-offset_rows, log_floor) * is_real).sum(dim=1)
+    posterior = prediction.posterior
+    with torch.no_grad():
+        pen_nats_real = (pen_rows * is_real).sum(dim=1)
+        pen_nats_to_end = (pen_rows * (rows <= batch.lengths[:, None])).sum(dim=1)
+    return Losses(
+        offset_nats=offset_nats,
+        pen_nats=pen_rows.sum(dim=1),
+        kl_nats=torch.zeros_like(pen_nats_real) if posterior is None else kl_nats(posterior),
+        pen_nats_to_end=pen_nats_to_end,
+        pen_nats_real=pen_nats_real,
+        floored_offset_nats=floored_nats,
+        N_max=N_max,
+        N_z=1 if posterior is None else posterior.mean.shape[-1],
+    )
+
+
+def kl_nats(posterior: Posterior) -> Float[Tensor, " batch"]:
+    """KL divergence of each posterior from N(0, I), summed over N_z (eq. 10 times N_z)."""
+    mean, log_variance = posterior.mean, posterior.log_variance
+    return -0.5 * (1.0 + log_variance - mean.square() - log_variance.exp()).sum(dim=-1)
+
+
+def kl_weight(step: int, *, w_KL: float, eta_min: float, R: float) -> float:
+    """Weight of the KL term at an optimizer step, w_KL (1 - (1 - eta_min) R^step) (eq. 12).
+
+    Args:
+        step: number of updates made before.
+        w_KL: weight at the end.
+        eta_min: share of it at step 0. The reference's kl_weight_start = 0.01 with kl_weight = 0.5
+            is eta_min = 0.02.
+        R: decay per step of what is missing.
+    """
+    return w_KL * (1.0 - (1.0 - eta_min) * R**step)
+
+
+def floored_kl(L_KL: Float[Tensor, ""], KL_min: float) -> Float[Tensor, ""]:
+    """max(L_KL, KL_min) (eq. 12), without gradient below the floor.
+
+    Of the mean over the whole batch: where a batch is divided over processes, reduce L_KL first.
+    """
+    return L_KL.clamp(min=KL_min)

@@ -1,0 +1,62 @@
+"""What all tests share: checked annotations, where real drawings are, and a browser."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+import tests.typechecking  # noqa: F401  # the hook looks it up by name
+
+install_import_hook("sketch_model", "tests.typechecking.checked")
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def _folder_from_environment(variable: str, what: str) -> Path:
+    root = os.environ.get(variable)
+    if not root:
+        pytest.skip(f"{variable} is not set: it names {what}")
+    path = Path(root)
+    if not path.is_dir():
+        pytest.fail(f"{variable}={root} is not a folder")
+    return path
+
+
+@pytest.fixture(scope="session")
+def quickdraw_root() -> Path:
+    """Folder of real drawings in the layout of the public bucket."""
+    return _folder_from_environment("QUICKDRAW_ROOT", "a folder laid out like gs://quickdraw_dataset")
+
+
+@pytest.fixture(scope="session")
+def google_weights_root() -> Path:
+    """Folder of the decoders that Google released for its browser demos."""
+    return _folder_from_environment("GOOGLE_WEIGHTS_ROOT", "a folder of *.gen.json decoders")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Tests run side by side; more threads than cores slow all of them down."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Headless Chromium, driven by Playwright."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} is not installed")
+    with (
+        api.sync_playwright() as playwright,
+        playwright.chromium.launch(
+            executable_path=str(CHROMIUM),
+            args=["--no-sandbox", "--disable-background-networking"],
+        ) as browser,
+    ):
+        yield browser
