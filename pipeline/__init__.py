@@ -1,0 +1,1 @@
+"""From drawings to a trained, tracked and drawn Sketch-RNN."""
