@@ -1,0 +1,90 @@
+"""How a command starts: Hydra composes, `config.load` checks, errors are for people."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from pipeline.config import Config, UserError, explain, load
+
+CONF = Path(__file__).parents[1] / "conf"
+ConfigStore.instance().store(name="schema", node=Config)
+
+
+def compose(overrides: list[str]) -> Config:
+    """The config that the command line `overrides` would give.
+
+    Raises:
+        UserError: naming the field or the choice that does not exist, and those that do.
+    """
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        try:
+            return load(hydra.compose("config", overrides))
+        except (HydraException, OmegaConfBaseException) as error:
+            raise UserError(_explain_composition(error)) from error
+
+
+def command(run: Callable[[Config], None]) -> Callable[[], None]:
+    """Makes `run` a command line program with Hydra's overrides and flags.
+
+    A `UserError` ends it with exit code 1 and one message, without a traceback.
+    """
+
+    @functools.wraps(run)
+    def job(composed: DictConfig) -> None:
+        run(load(composed))
+
+    def main() -> None:
+        try:
+            _check_overrides(sys.argv[1:])
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(
+                _reporting(job)
+            )()
+        except UserError as error:
+            _fail(error)
+
+    return main
+
+
+def _reporting(job: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+    @functools.wraps(job)
+    def reporting(composed: DictConfig) -> None:
+        try:
+            job(composed)
+        except UserError as error:  # inside Hydra, which would print a traceback
+            _fail(error)
+
+    return reporting
+
+
+def _fail(error: UserError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _check_overrides(arguments: list[str]) -> None:
+    """Composes once before Hydra does, because Hydra does not list the fields there are."""
+    flags = {argument for argument in arguments if argument.startswith("-")}
+    if flags:  # --help, --cfg, --multirun: Hydra's own business
+        return
+    GlobalHydra.instance().clear()
+    compose([argument for argument in arguments if not argument.startswith("hydra")])
+
+
+def _explain_composition(error: BaseException) -> str:
+    cause = error.__cause__ or error.__context__
+    if isinstance(cause, OmegaConfBaseException):
+        return explain(cause)
+    if isinstance(error, OmegaConfBaseException):
+        return explain(error)
+    message = str(error).split("Config search path")[0]
+    return " ".join(line.strip() for line in message.splitlines() if line.strip())
