@@ -31,7 +31,9 @@ def _folder_from_environment(variable: str, what: str) -> Path:
 @pytest.fixture(scope="session")
 def quickdraw_root() -> Path:
     """Folder of real drawings in the layout of the public bucket."""
-    return _folder_from_environment("QUICKDRAW_ROOT", "a folder laid out like gs://quickdraw_dataset")
+    return _folder_from_environment(
+        "QUICKDRAW_ROOT", "a folder laid out like gs://quickdraw_dataset"
+    )
 
 
 @pytest.fixture(scope="session")

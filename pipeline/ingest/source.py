@@ -81,7 +81,8 @@ def _open_generator(source: SourceConfig, category: str) -> Input:
 def _open_files(source: SourceConfig, category: str) -> list[Input]:
     if not source.root:
         raise UserError(
-            f"source.root is empty: set source.root=FOLDER to a folder laid out as {LAYOUT}"
+            f"source.root is empty: set source.root=FOLDER, or QUICKDRAW_ROOT=FOLDER in the"
+            f" environment, to a folder laid out as {LAYOUT}"
         )
     try:
         filesystem, root = fsspec.url_to_fs(source.root, **_storage_options(source))
@@ -151,10 +152,10 @@ def _open_file(filesystem: fsspec.AbstractFileSystem, address: str, root: str, p
 
 
 def _unknown_category(place: str, category: str, categories: list[str]) -> UserError:
-    nearest = difflib.get_close_matches(category, categories, n=1, cutoff=0.0)[0]
+    nearest = difflib.get_close_matches(category, categories, n=3, cutoff=0.0)
     return UserError(
-        f"{place} has no category {category!r}: the nearest of its {len(categories)} categories"
-        f" is {nearest!r}"
+        f"{place} has no category {category!r}; the nearest of its {len(categories)}:"
+        f" {', '.join(nearest)}"
     )
 
 

@@ -57,7 +57,7 @@ def test_unreadable_file_is_an_error(make_source: Callable[..., SourceConfig]) -
 
 def test_unknown_category_names_the_nearest(make_source: Callable[..., SourceConfig]) -> None:
     source = make_source({"cat": [b"1"], "crab": [b"1"]}, {"sun": [b"1"]})
-    with pytest.raises(UserError, match=r"no category 'cats': the nearest of its 3 .* is 'cat'"):
+    with pytest.raises(UserError, match=r"no category 'cats'; the nearest of its 3: cat, "):
         open_category(source, "cats")
 
 
@@ -70,7 +70,9 @@ def test_doodles_are_generated_lines_and_say_so() -> None:
     [other] = open_category(replace(source, seed=4), "pig")
     assert other.identity != pig.identity
     assert next(other.read_blocks()) != next(pig.read_blocks())
-    with pytest.raises(UserError, match=r"doodles has no category 'pigs': the nearest .* 'pig'"):
+    with pytest.raises(
+        UserError, match=r"doodles has no category 'pigs'; the nearest of its 14: pig, "
+    ):
         open_category(source, "pigs")
 
 

@@ -1,0 +1,56 @@
+"""`python -m pipeline.gallery +experiment=NAME`: what the experiment's model draws, as a page."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import torch
+
+from pipeline.atomic import replacing_file
+from pipeline.config import Config, UserError
+from pipeline.data.dataset import ShardedSketches
+from pipeline.data.permutation import permute
+from pipeline.entry import command
+from pipeline.report.gallery import RunFacts, gallery_html
+from pipeline.results import load_published
+from pipeline.tracking import reopen_tracker
+
+_NUM_CANDIDATES = 200
+_SHOWN_METRICS = ("L_R", "L_KL")
+
+
+@command
+def main(config: Config) -> None:
+    """Writes the gallery of the experiment's model, with drawings of its test split."""
+    model, training = load_published(config)
+    if not config.metrics_path.exists():
+        raise UserError(
+            f"{config.metrics_path} does not exist: run `python -m pipeline.evaluate"
+            f" +experiment={config.name} source={config.source.name}`"
+        )
+    metrics = json.loads(config.metrics_path.read_text())
+    facts = RunFacts(
+        name=config.name,
+        num_steps=training["best_step"],
+        metrics={name: metrics[name] for name in _SHOWN_METRICS},
+    )
+    test = ShardedSketches(config.manifest_path, "test")
+    if len(test) < 2:
+        raise UserError(
+            f"the test split of {config.manifest_path} has {len(test)} drawings, and a gallery"
+            " shows at least 2: use more drawings, or a larger third share in ingest.fractions"
+        )
+    chosen = permute(np.arange(min(_NUM_CANDIDATES, len(test))), len(test), key=config.train.seed)
+    torch.set_flush_denormal(True)
+    page = gallery_html(model, test.gather(chosen).sketches(), seed=config.train.seed, facts=facts)
+    with replacing_file(config.gallery_path) as path:
+        path.write_text(page, encoding="utf-8")
+    tracker = reopen_tracker(config.tracking, training["mlflow_run_id"])
+    tracker.log_file(config.gallery_path)
+    tracker.finish("FINISHED")
+    print(f"gallery   {config.gallery_path} ({len(page) / 1e6:.2f} MB)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""`python -m pipeline.train +experiment=NAME`: a trained model, its curves and its MLflow run.
+
+The same command goes on with a run that was interrupted; with a larger train.max_steps it trains a
+finished run further.
+"""
+
+from __future__ import annotations
+
+from pipeline.config import Config
+from pipeline.entry import command
+
+
+@command
+def main(config: Config) -> None:
+    """Trains, and says where everything is."""
+    from pipeline.results import publish  # torch and Lightning: not needed to print --help
+    from pipeline.training.fit import fit
+
+    result = fit(config)
+    if not result.is_rank_zero:
+        return
+    run = result.run
+    origin = {
+        "num_steps": run.num_steps,
+        "run_folder": str(run.folder),
+        "mlflow_run_id": run.mlflow_run_id,
+    }
+    training = publish(config, run.best_checkpoint, run.curves, origin)
+    objective = training["validation"]["objective"]
+    verb = "was finished already" if result.was_finished else "is done"
+    tracked = run.mlflow_run_id
+    print(
+        f"training {verb}: {training['num_steps']} steps, best objective {objective:.4f} at step"
+        f" {training['best_step']}\n"
+        f"model     {config.model_dir}\n"
+        f"curves    {config.curves_path}\n"
+        f"run       {training['run_folder']}\n"
+        + (f"MLflow    {tracked} in {config.tracking.uri} (see it: make ui)" if tracked else "")
+    )
+
+
+if __name__ == "__main__":
+    main()

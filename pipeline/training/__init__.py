@@ -1,0 +1,1 @@
+"""Training: `fit(config)` and what it is made of."""

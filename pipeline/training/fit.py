@@ -1,0 +1,202 @@
+"""From a config to a trained model: what `train`, a search's trials and every job call."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.utilities import rank_zero_only
+
+from pipeline.config import Config, UserError, flatten, to_dict
+from pipeline.data.dataset import ShardedSketches
+from pipeline.data.loader import EvaluationLoader, TrainingLoader
+from pipeline.data.order import Order
+from pipeline.data.permutation import permute
+from pipeline.manifest import Manifest
+from pipeline.results import data_spec
+from pipeline.tracking import Tracker, git_tags, open_tracker
+from pipeline.training.callbacks import Checkpoints, Figures, Patience, Pictures, Progress
+from pipeline.training.module import OBJECTIVE, SketchModule
+from pipeline.training.run import Run, check_identity, differences, open_run
+from sketch_model.model import SketchRNN
+
+_NUM_PICTURES = 6
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What training left behind."""
+
+    run: Run
+    is_rank_zero: bool
+    was_finished: bool
+    """Whether there was nothing left to train."""
+
+
+def fit(config: Config) -> FitResult:
+    """Trains the model of a config, or goes on with its run, to the config's last step.
+
+    Everything that resuming needs is in the run's folder; `publish` makes the model of it.
+
+    Raises:
+        UserError: if the data are not there, the tracking store cannot be written, the run's
+            folder holds another run, or the loss is not finite.
+    """
+    train = ShardedSketches(config.manifest_path, "train")
+    valid = ShardedSketches(config.manifest_path, "valid")
+    _check_data(config, train, valid)
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
+    run = open_run(config, train.manifest)
+    if run.is_finished(config):
+        return FitResult(run, rank == 0, was_finished=True)
+
+    _prepare_process(config)
+    tracker = open_tracker(
+        config.tracking,
+        rank=rank,
+        run_name=run.folder.name,
+        run_id=run.mlflow_run_id,
+        skip_sent=True,
+    )
+    status = "FAILED"
+    try:
+        if rank == 0:
+            run.mlflow_run_id = tracker.run_id
+            run.save()
+            _describe(tracker, config, run, train.manifest)
+        trainer = _train(config, run, tracker, train, valid)
+        status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        status = "KILLED"
+        raise
+    finally:
+        tracker.finish(status)
+    stopped_early = trainer.global_step < config.train.max_steps
+    run.num_steps = trainer.global_step
+    run.stopped_early_at_patience = config.train.patience if stopped_early else None
+    if rank == 0:
+        run.save()
+    return FitResult(run, rank == 0, was_finished=False)
+
+
+def _check_data(config: Config, train: ShardedSketches, valid: ShardedSketches) -> None:
+    if len(valid) == 0:
+        raise UserError(
+            f"the valid split of {config.manifest_path} is empty, so there is nothing to choose a"
+            " checkpoint by: use more drawings, or a larger second share in ingest.fractions"
+        )
+    found, wanted = _origin(asdict(train.manifest)), _origin(to_dict(config))
+    if found != wanted:
+        raise UserError(
+            f"{config.manifest_path} is of another config: {differences(found, wanted)}."
+            " Ingest and prepare again with this config"
+        )
+
+
+def _origin(content: dict[str, Any]) -> dict[str, Any]:
+    """What decides which drawings there are; where they were read from may have changed."""
+    source = {key: content["source"][key] for key in ("name", "num_drawings", "seed")}
+    return {key: content[key] for key in ("categories", "ingest")} | {"source": source}
+
+
+def _prepare_process(config: Config) -> None:
+    torch.set_flush_denormal(True)  # or a CPU spends most of its time on numbers below 1e-38
+    if config.train.num_threads:
+        torch.set_num_threads(config.train.num_threads)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # A run's folder is there before its first checkpoint, and is where it is resumed from.
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    # Lightning 2.6 asks torch 2.13 in an old way what a batch is made of.
+    warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated")
+
+
+def _describe(tracker: Tracker, config: Config, run: Run, manifest: Manifest) -> None:
+    """What a run is found by and made of."""
+    resolved = run.folder / "config.json"
+    resolved.write_text(json.dumps(to_dict(config), indent=1) + "\n")
+    tracker.log_file(resolved)
+    tracker.log_file(config.manifest_path, "data")
+    tracker.log_params(flatten(to_dict(config)))
+    tracker.set_tags(
+        {
+            "source": config.source.name,
+            "generated": str(manifest.generated).lower(),
+            "data.fingerprint": manifest.fingerprint,
+            "code.fingerprint": run.code,
+            "command": shlex.join([Path(sys.executable).name, *sys.orig_argv[1:]]),
+            "run.folder": str(run.folder),
+        }
+        | git_tags()
+    )
+
+
+def _train(
+    config: Config, run: Run, tracker: Tracker, train: ShardedSketches, valid: ShardedSketches
+) -> pl.Trainer:
+    torch.manual_seed(config.train.seed)  # of the initial weights; every step is keyed
+    model = SketchRNN(config.model, data_spec(config, train.manifest))
+    module = SketchModule(config, model, run.identity)
+    trainer = _trainer(config, run, [*_callbacks(config, run, tracker, train, valid)])
+    order = Order(train.lengths, config.train.batch_size, config.train.pool, config.train.seed)
+    share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
+    checkpoint = run.last_checkpoint if run.last_checkpoint.exists() else None
+    if checkpoint is not None:
+        check_identity(checkpoint, run)
+    trainer.fit(
+        module,
+        TrainingLoader(train, order, **share),
+        EvaluationLoader(valid, batch_size=config.evaluate.batch_size, **share),
+        ckpt_path=checkpoint,
+        weights_only=True,
+    )
+    return trainer
+
+
+def _trainer(config: Config, run: Run, callbacks: list[Callback]) -> pl.Trainer:
+    train = config.train
+    return pl.Trainer(
+        accelerator="cuda" if torch.cuda.is_available() else "cpu",
+        devices=train.num_processes,
+        strategy="ddp" if train.num_processes > 1 else "auto",
+        max_steps=train.max_steps,
+        max_epochs=-1,
+        val_check_interval=train.validate_every,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        gradient_clip_val=train.clip_value or None,
+        gradient_clip_algorithm="value",
+        use_distributed_sampler=False,
+        logger=False,
+        enable_model_summary=False,
+        default_root_dir=run.folder,
+        callbacks=callbacks,
+    )
+
+
+def _callbacks(
+    config: Config, run: Run, tracker: Tracker, train: ShardedSketches, valid: ShardedSketches
+) -> Iterator[Callback]:
+    yield Figures(tracker, run.curves, len(train), config.tracking.log_every)
+    shown = permute(np.arange(min(_NUM_PICTURES, len(valid))), len(valid), key=0)
+    yield Pictures(tracker, valid.gather(shown).sketches())
+    yield Progress()
+    # Without a limit it counts nevertheless, so that a limit may be set for a resumed run.
+    yield Patience(OBJECTIVE, patience=config.train.patience or sys.maxsize)
+    yield Checkpoints(
+        run.folder,
+        filename=run.best_checkpoint.stem,
+        monitor=OBJECTIVE,
+        save_last=True,
+        enable_version_counter=False,
+    )

@@ -1,0 +1,105 @@
+"""Batches as the training loop gets them, over drawings that are numbered in their points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pipeline.data.loader import EvaluationLoader, TrainingLoader
+from pipeline.data.order import Order
+from sketch_model.batch import PackedBatch
+
+NUM = 53
+
+
+class Numbered:
+    """Drawing n has n as its first offset, and a length of its own."""
+
+    def __init__(self, num: int = NUM) -> None:
+        self.lengths: NDArray[np.int32] = (1 + np.arange(num) * 7 % 31).astype(np.int32)
+
+    def gather(
+        self, indices: NDArray[np.int64], positions: NDArray[np.int64] | None = None
+    ) -> PackedBatch:
+        sketches = [np.full((self.lengths[n], 3), n) * [1, 1, 0] for n in indices.tolist()]
+        chosen = indices if positions is None else positions
+        return PackedBatch.from_sketches(sketches, positions=chosen.tolist())
+
+
+def loader(seed: int = 0, **share: int) -> TrainingLoader:
+    sketches = Numbered()
+    return TrainingLoader(sketches, Order(sketches.lengths, 12, 4, seed), **share)
+
+
+def contents(batches: Iterator[PackedBatch], num: int) -> list[list[tuple[int, int, int]]]:
+    """(number, points, position) of each sketch of each batch, in order."""
+    return [
+        [
+            (int(sketch[0, 0]), len(sketch), position)
+            for sketch, position in zip(batch.sketches(), batch.positions.tolist(), strict=True)
+        ]
+        for batch in islice(batches, num)
+    ]
+
+
+@pytest.mark.parametrize("stop", [0, 1, 3, 4, 17])
+def test_a_resumed_loader_goes_on_with_the_same_ordered_batches(stop: int) -> None:
+    uninterrupted = contents(iter(loader()), 25)
+    first = loader()
+    before = contents(iter(first), stop)
+    second = loader()
+    second.load_state_dict(first.state_dict())
+    assert before + contents(iter(second), 25 - stop) == uninterrupted
+
+
+def test_the_state_counts_what_was_handed_out_and_says_nothing_of_the_rank() -> None:
+    states = []
+    for rank in range(3):
+        here = loader(rank=rank, world_size=3)
+        contents(iter(here), 5)
+        states.append(here.state_dict())
+    assert states == [{"next_step": 5}] * 3
+
+
+def test_a_run_goes_on_with_another_number_of_processes() -> None:
+    """Two ranks for six steps, then three: every position once, in the batches of one process."""
+    uninterrupted = contents(iter(loader()), 12)
+    parts = [loader(rank=rank, world_size=2) for rank in range(2)]
+    history = [contents(iter(part), 6) for part in parts]
+    state = parts[0].state_dict()
+    resumed = [loader(rank=rank, world_size=3) for rank in range(3)]
+    for part in resumed:
+        part.load_state_dict(state)
+    after = [contents(iter(part), 6) for part in resumed]
+    by_step = [*zip(*history, strict=True), *zip(*after, strict=True)]
+    joint = [sorted(sketch for share in shares for sketch in share) for shares in by_step]
+    assert joint == [sorted(batch) for batch in uninterrupted]
+
+
+def test_the_stream_has_no_end() -> None:
+    here = loader()
+    assert len(contents(iter(here), 3 * NUM)) == 3 * NUM
+    assert len(here) > 10**9
+
+
+@pytest.mark.parametrize(
+    ("num", "batch_size", "world_size"), [(53, 10, 1), (53, 10, 3), (7, 50, 2)]
+)
+def test_evaluation_serves_every_drawing_once(num: int, batch_size: int, world_size: int) -> None:
+    served = []
+    for rank in range(world_size):
+        here = EvaluationLoader(
+            Numbered(num), batch_size=batch_size, rank=rank, world_size=world_size
+        )
+        batches = contents(iter(here), 1000)
+        assert len(batches) == len(here)
+        assert all(len(batch) == batch_size for batch in batches[:-1])
+        assert len(batches[-1]) == len(range(rank, num, world_size)) % batch_size
+        lengths = [length for batch in batches for _, length, _ in batch]
+        assert lengths == sorted(lengths)
+        served += [number for batch in batches for number, _, _ in batch]
+    assert sorted(served) == list(range(num))

@@ -1,0 +1,206 @@
+"""What users write and mistype: defaults, shipped experiments, and errors that show the way out."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import MISSING, OmegaConf
+
+from pipeline.config import (
+    Config,
+    Source,
+    SourceConfig,
+    UserError,
+    check_category,
+    fingerprint,
+    flatten,
+    to_dict,
+)
+from pipeline.entry import CONF, compose
+from sketch_model.config import ModelConfig
+
+EXPERIMENTS = sorted(
+    path.relative_to(CONF / "experiment").with_suffix("").as_posix()
+    for path in (CONF / "experiment").rglob("*.yaml")
+)
+TABLE_1 = {  # Ha & Eck 2017, table 1
+    "cat": ["cat"],
+    "pig": ["pig"],
+    "cat_pig": ["cat", "pig"],
+    "crab_face_pig_rabbit": ["crab", "face", "pig", "rabbit"],
+    "face": ["face"],
+    "firetruck": ["firetruck"],
+    "garden": ["garden"],
+    "owl": ["owl"],
+    "mosquito": ["mosquito"],
+    "yoga": ["yoga"],
+}
+
+
+def yaml(path: str) -> dict[str, Any]:
+    content = OmegaConf.to_container(OmegaConf.load(CONF / path), resolve=False)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def defaults(schema: type) -> dict[str, Any]:
+    """Every field of a dataclass with its default, as a config file states it."""
+    return to_dict(schema(name=Source.local) if schema is SourceConfig else schema())
+
+
+def test_the_primary_config_states_every_default_and_no_other_value() -> None:
+    stated = yaml("config.yaml")
+    for group in ("defaults", "hydra", "data_dir", "results_dir"):  # composition, and addresses
+        del stated[group]
+    blank = Config(name="x", categories=["x"], source=SourceConfig(name=Source.local))
+    unstated = {"name", "categories", "source", "model", "data_dir", "results_dir"}
+    expected = {key: value for key, value in to_dict(blank).items() if key not in unstated}
+    # An option that only an unusual command line needs may be left to the schema.
+    assert expected.pop("restart_if_code_changed") is False
+    assert stated == expected
+
+
+def test_the_base_model_states_the_defaults_of_the_reference() -> None:
+    assert yaml("model/base.yaml") == defaults(ModelConfig)
+
+
+@pytest.mark.parametrize("group", ["model", "source"])
+def test_groups_state_only_fields(group: str) -> None:
+    schema = {"model": ModelConfig, "source": SourceConfig}[group]
+    for path in (CONF / group).glob("*.yaml"):
+        assert yaml(f"{group}/{path.name}").keys() <= {field.name for field in fields(schema)}
+
+
+@pytest.mark.parametrize("source", list(Source))
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_is_valid_for_every_source(experiment: str, source: Source) -> None:
+    config = compose([f"+experiment={experiment}", f"source={source}"])
+    assert config.source.name is source
+    assert config.name == Path(experiment).name, "results and manifests are found by this name"
+    assert config.data_dir == f"data/{source}"
+    assert config.manifest_path == Path(f"data/{source}/manifests/{config.name}.json")
+    assert Path(config.results_dir) == Path(f"results/{source}/{config.name}")
+
+
+def test_the_paper_s_table_1_is_there() -> None:
+    found = {
+        name.removeprefix("table1_"): compose([f"+experiment={name}"]).categories
+        for name in EXPERIMENTS
+        if name.startswith("table1_")
+    }
+    assert found == TABLE_1
+    assert {"single_class", "multiclass", "decoder_only", "smoke"} <= set(EXPERIMENTS)
+    assert not compose(["+experiment=decoder_only"]).model.conditional
+
+
+def test_an_override_wins_over_experiment_group_and_default() -> None:
+    config = compose(
+        ["+experiment=smoke", "model=base", "model.M=7", "train.pool=3", "source.num_drawings=9"]
+    )
+    assert config.model == ModelConfig(M=7)
+    assert (config.train.pool, config.source.num_drawings) == (3, 9)
+    assert config.train.batch_size == yaml("experiment/smoke.yaml")["train"]["batch_size"]
+
+
+MISTAKES = {
+    # What is typed, and what the message must name: the field or value, and the way out.
+    "model.N_zz=3": ["model.N_zz", "did you mean model.N_z?", "decoder_size"],
+    "trin.seed=1": ["trin is not a field", "did you mean train?", "tracking"],
+    "train.learning_rte=1": ["did you mean train.learning_rate?", "min_learning_rate"],
+    "train.augmentation.scale=1": ["did you mean train.augmentation.scale_factor?"],
+    "+foo=1": ["foo is not a field", "categories", "restart_if_code_changed"],
+    "+train.foo=1": ["train.foo is not a field", "batch_size"],
+    "seed=1": ["seed is not a field", "train"],
+    "model=huge": ["model/huge", "base small tiny"],
+    "source=web": ["source/web", "doodles local quickdraw"],
+    "source.name=web": ["source.name", "'web'", "doodles, local, quickdraw"],
+    "+experiment=smok": ["experiment/smok", "multiclass", "smoke"],
+    "experiment=smoke": ["use +experiment=smoke"],
+    "model.cell=gru": ["model.cell", "'gru'", "[lstm]"],
+    "model.M=0": ["model.M=0", "at least 1"],
+    "model.M=many": ["model.M", "'many'", "Integer"],
+    "model.conditional=maybe": ["model.conditional", "maybe", "bool"],
+    "model.recurrent_dropout=1": ["model.recurrent_dropout=1.0", "[0, 1)", "not of keeping"],
+    "loss.eta_min=2": ["loss.eta_min=2.0", "between 0.0 and 1.0"],
+    "loss.w_KL=-1": ["loss.w_KL=-1.0", "at least 0"],
+    "loss.R=nan": ["loss.R=nan", "between 0.0 and 1.0"],
+    "train.seed=1.5": ["train.seed", "1.5", "Integer"],
+    "train.batch_size=null": ["train.batch_size", "not Optional"],
+    "train.learning_rate=0": ["train.learning_rate=0.0", "above 0"],
+    "train.learning_rate=nan": ["train.learning_rate=nan", "above 0"],
+    "train.min_learning_rate=1": ["train.min_learning_rate=1.0", "between 0.0 and 0.001"],
+    "train.max_steps=15 train.validate_every=10": ["max_steps=15", "=10", "20 steps"],
+    "train.batch_size=20 train.num_processes=3": ["train.batch_size=20", "num_processes=3"],
+    "ingest.N_max=1": ["ingest.N_max=1", "at least 2"],
+    "ingest.fractions=[0.5,0.5]": ["ingest.fractions=[0.5, 0.5]", "add up to 1"],
+    "ingest.fractions=[0,0.5,0.5]": ["train share above 0"],
+    "ingest.fractions=[nan,0.5,0.5]": ["ingest.fractions=[nan, 0.5, 0.5]", "add up to 1"],
+    "ingest.fractions=[1,0,a]": ["ingest.fractions[2]", "'a'", "Float"],
+    "ingest.shard_rows=5": ["ingest.shard_rows=5", "at least 4096"],
+    "tracking.log_every=0": ["tracking.log_every=0", "at least 1"],
+    "categories=cat": ["categories", "list"],
+    "categories=[]": ["categories=[]", "at least one"],
+    "categories=[cat,cat]": ["'cat', 'cat'", "once"],
+    "categories=[../../x]": ["'../../x'", "cannot name a folder"],
+    "name=../x": ["name='../x'", "cannot name files"],
+    "name=''": ["name=''", "cannot name files"],
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES)
+def test_a_mistake_is_named_with_its_choices(typed: str) -> None:
+    overrides = typed.split(" ")
+    if not typed.startswith(("+experiment", "experiment")):
+        overrides.insert(0, "+experiment=smoke")
+    with pytest.raises(UserError) as caught:
+        compose(overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in MISTAKES[typed]:
+        assert part in message
+
+
+@pytest.mark.parametrize("overrides", [[], ["name=x"], ["categories=[cat]"]])
+def test_no_experiment_is_an_error_that_says_how_to_choose_one(overrides: list[str]) -> None:
+    with pytest.raises(UserError, match=r"\+experiment=NAME"):
+        compose(overrides)
+
+
+@pytest.mark.parametrize(
+    "good", ["cat", "The Eiffel Tower", "t-shirt", "dog's house", "猫", "x" * 100]
+)
+def test_names_of_categories_may_be_what_quick_draw_has(good: str) -> None:
+    assert check_category(good) == good
+
+
+@pytest.mark.parametrize(
+    "bad", ["", ".", "..", "../x", "a/b", "a\\b", "_x", " cat", "cat.", "a\nb", "x" * 101]
+)
+def test_names_that_could_leave_the_folder_are_refused(bad: str) -> None:
+    with pytest.raises(UserError, match="cannot name a folder"):
+        check_category(bad)
+
+
+def test_a_fingerprint_depends_on_content_and_not_on_order() -> None:
+    assert fingerprint({"a": 1, "b": {"c": [2, 3]}}) == fingerprint({"b": {"c": [2, 3]}, "a": 1})
+    assert fingerprint({"a": [1, 2]}) != fingerprint({"a": [2, 1]})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_flattening_names_every_field_of_a_config() -> None:
+    flat = flatten(to_dict(compose(["+experiment=smoke"])))
+    assert flat["train.augmentation.scale_factor"] == 0.15
+    assert flat["source.name"] == "doodles"
+    assert not any(isinstance(value, dict) for value in flat.values())
+
+    def leaves(schema: Any) -> int:
+        return sum(
+            leaves(getattr(schema, field.name)) if is_dataclass(getattr(schema, field.name)) else 1
+            for field in fields(schema)
+        )
+
+    assert len(flat) == leaves(compose(["+experiment=smoke"]))
+    assert MISSING not in flat.values()

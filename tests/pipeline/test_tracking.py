@@ -1,0 +1,165 @@
+"""Recording of runs, against real stores on disk."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from pipeline.config import TrackingConfig, UserError
+from pipeline.tracking import MlflowTracker, Tracker, git_tags, open_tracker
+from tests.experiments import image_steps, new_store, runs, steps_of
+
+
+@pytest.fixture
+def config(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> TrackingConfig:
+    return TrackingConfig(uri=new_store(tmp_path, tmp_path_factory))
+
+
+def picture(shade: int = 0) -> Image.Image:
+    return Image.new("L", (4, 4), shade)
+
+
+def test_everything_of_a_run_arrives_once(config: TrackingConfig, tmp_path: Path) -> None:
+    note = tmp_path / "note.json"
+    note.write_text('{"a": 1}')
+    tracker = open_tracker(config, run_name="first")
+    tracker.log_params({"model.M": 20, "categories": ["cat"]})
+    tracker.set_tags({"source": "doodles"})
+    for step in (10, 20):
+        tracker.log_metrics({"train/loss": step / 10, "train/w": 0.5}, step)
+        tracker.log_image(picture(step), "drawings", step)
+    tracker.log_file(note, "data")
+    tracker.finish("FINISHED")
+
+    (run,) = runs(config.uri)
+    assert run.info.run_name == "first"
+    assert run.info.run_id == tracker.run_id
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"model.M": "20", "categories": "['cat']"}
+    assert run.data.tags["source"] == "doodles"
+    assert steps_of(config.uri, run) == {"train/loss": [10, 20], "train/w": [10, 20]}
+    history = MlflowClient(config.uri).get_metric_history(run.info.run_id, "train/loss")
+    assert {entry.step: entry.value for entry in history} == {10: 1.0, 20: 2.0}
+    assert image_steps(config.uri, run) == [10, 20]
+    (stored,) = (tmp_path / "mlruns").rglob("data/note.json")
+    assert json.loads(stored.read_text()) == {"a": 1}
+
+
+def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig) -> None:
+    """The first process dies at step 20 before its validation: that one is still to come."""
+    first = open_tracker(config, run_name="first")
+    first.log_params({"train.max_steps": 100})
+    for step in (10, 20):
+        first.log_metrics({"train/loss": 1.0}, step)
+    first.log_metrics({"valid/loss": 1.0}, 10)
+    first.log_image(picture(), "drawings", 10)
+    first.finish("KILLED")
+
+    second = open_tracker(config, run_name="x", run_id=first.run_id, skip_sent=True)
+    second.log_params({"train.max_steps": 200, "train.pool": 3})
+    for step in (10, 20, 30):
+        second.log_metrics({"train/loss": 2.0, "train/new": 0.0}, step)
+        second.log_metrics({"valid/loss": 2.0}, step)
+        second.log_image(picture(), "drawings", step)
+    second.finish("FINISHED")
+
+    (run,) = runs(config.uri)
+    assert run.info.run_name == "first"
+    assert run.info.status == "FINISHED"
+    assert run.data.params == {"train.max_steps": "100", "train.pool": "3"}
+    assert steps_of(config.uri, run) == {
+        name: [10, 20, 30] for name in ("train/loss", "train/new", "valid/loss")
+    }
+    history = MlflowClient(config.uri).get_metric_history(run.info.run_id, "train/loss")
+    assert {entry.step: entry.value for entry in history} == {10: 1.0, 20: 1.0, 30: 2.0}
+    assert image_steps(config.uri, run) == [10, 20, 30]
+
+
+@pytest.mark.parametrize("lost", ["deleted", "never there"])
+def test_a_run_that_is_gone_is_recorded_anew(
+    config: TrackingConfig, lost: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_id: str | None = "0" * 32
+    if lost == "deleted":
+        first = open_tracker(config, run_name="first")
+        first.finish("FINISHED")
+        run_id = first.run_id
+        MlflowClient(config.uri).delete_run(str(run_id))
+    second = open_tracker(config, run_name="second", run_id=run_id, skip_sent=True)
+    second.log_metrics({"train/loss": 1.0}, 10)
+    second.finish("FINISHED")
+    (run,) = runs(config.uri)
+    assert run.info.run_id == second.run_id != run_id
+    assert run.info.run_name == "second"
+    assert f"no run {run_id}" in capsys.readouterr().out
+
+
+def test_a_category_may_have_a_name_that_mlflow_refuses(config: TrackingConfig) -> None:
+    tracker = open_tracker(config)
+    tracker.log_metrics({"test/dog's (big) house.L_R": 1.0}, 1)
+    tracker.finish("FINISHED")
+    (run,) = runs(config.uri)
+    assert run.data.metrics == {"test/dog_s _big_ house.L_R": 1.0}
+
+
+def test_a_store_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "folder.db").mkdir()
+    (tmp_path / "text.db").write_text("this is no database, however long it may be. " * 50)
+    before = sorted(tmp_path.rglob("*"))
+    for uri in (
+        "sqlite:////dev/null/x.db",
+        f"sqlite:///{tmp_path}/folder.db",
+        f"sqlite:///{tmp_path}/text.db",
+        f"sqlite:///{tmp_path}/text.db/x.db",
+    ):
+        with pytest.raises(UserError) as caught:
+            open_tracker(TrackingConfig(uri=uri))
+        for part in (uri, "tracking.uri=sqlite:///FILE", "tracking.enabled=false"):
+            assert part in str(caught.value)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_nobody_but_rank_zero_records(tmp_path: Path) -> None:
+    config = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    off = TrackingConfig(uri=config.uri, enabled=False)
+    for tracker in (open_tracker(config, rank=1), open_tracker(off)):
+        assert not isinstance(tracker, MlflowTracker)
+        assert isinstance(tracker, Tracker)
+        tracker.log_params({"a": 1})
+        tracker.log_metrics({"a": 1.0}, 1)
+        tracker.log_image(picture(), "drawings", 1)
+        tracker.log_file(tmp_path)
+        tracker.set_tags({"a": "b"})
+        tracker.finish("FINISHED")
+        assert tracker.run_id is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tags_name_the_commit_and_whether_files_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
+        command = ["git", *identity, *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    module = tmp_path / "pipeline" / "tracking.py"
+    module.parent.mkdir()
+    module.write_text("1")
+    monkeypatch.setattr("pipeline.tracking.__file__", str(module))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert git_tags() == {}, "outside a repository there is no commit"
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "x")
+    commit = git("rev-parse", "HEAD")
+    assert git_tags() == {"mlflow.source.git.commit": commit, "git.dirty": "false"}
+    module.write_text("2")
+    assert git_tags() == {"mlflow.source.git.commit": commit, "git.dirty": "true"}

@@ -1,0 +1,204 @@
+"""One step and one validation, against computations of their own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mlflow import MlflowClient
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from pipeline.config import Config
+from pipeline.data.dataset import ShardedSketches
+from pipeline.data.permutation import derive_key
+from pipeline.results import data_spec
+from pipeline.training.fit import fit
+from pipeline.training.module import SketchModule
+from sketch_model.config import Augmentation
+from sketch_model.model import SketchRNN
+from sketch_model.randomness import LATENT, keyed_normal
+from tests.experiments import changed, new_store, read_csv, runs, score_in_numpy, tracked
+
+
+@pytest.fixture
+def recorded(config: Config, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return tracked(config, new_store(tmp_path, tmp_path_factory))
+
+
+def make_module(config: Config, *, step: int = 1) -> SketchModule:
+    """A module with weights that matter, in the hands of a trainer that is one process."""
+    train = ShardedSketches(config.manifest_path, "train")
+    torch.manual_seed(1)
+    module = SketchModule(config, SketchRNN(config.model, data_spec(config, train.manifest)), {})
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: tensor.clone())
+    module._trainer = SimpleNamespace(  # type: ignore[assignment]
+        strategy=strategy, global_step=step, global_rank=0
+    )
+    return module
+
+
+def plain(config: Config, **loss: Any) -> Config:
+    """Without dropout and augmentation: nothing is random but z."""
+    config = changed(config, "train", augmentation=Augmentation(scale_factor=0, drop_probability=0))
+    return changed(changed(config, "model", recurrent_dropout=0.0), "loss", **loss)
+
+
+@pytest.mark.parametrize("step", [2, 3])
+@pytest.mark.parametrize("KL_min", [0.0, 100.0])
+@pytest.mark.parametrize("conditional", [True, False])
+def test_the_loss_of_a_step_is_the_paper_s(
+    config: Config, conditional: bool, KL_min: float, step: int
+) -> None:
+    """Eqs. 9 to 12, divided by N_max; over rows to N_max at one step of each pool of two batches,
+    and to the batch's longest sketch at the others."""
+    config = changed(plain(config, KL_min=KL_min), "model", conditional=conditional)
+    module = make_module(config, step=step)
+    train = ShardedSketches(config.manifest_path, "train")
+    rows, positions = np.array([3, 8, 1, 20]), np.array([70, 5, 11, 1000])
+    packed = train.gather(rows, positions)
+    loss = module.training_step(packed, 0)
+
+    sketches = packed.sketches()
+    noise = keyed_normal(config.train.seed, LATENT, torch.from_numpy(positions), 4).double().numpy()
+    width = 64 if step == 2 else max(map(len, sketches)) + 1
+    nats = [
+        score_in_numpy(module.model, sketch, row if conditional else None, width)
+        for sketch, row in zip(sketches, noise, strict=True)
+    ]
+    mean = {name: np.mean([each[name] for each in nats]) for name in nats[0]}
+    L_s, L_p, L_KL = mean["offsets"] / 64, mean["pen"] / 64, mean["kl"] / 4
+    w = 0.5 - (0.5 - 0.5 * 0.02) * 0.9**step
+    expected = {"L_s": L_s, "L_p": L_p, "L_R": L_s + L_p, "L_KL": L_KL}
+    expected["loss"] = L_s + L_p + (w * max(L_KL, KL_min) if conditional else 0.0)
+    assert {key: float(value) for key, value in module.figures.items()} == pytest.approx(
+        expected, rel=1e-4
+    )
+    assert loss.item() == pytest.approx(expected["loss"], rel=1e-4)
+
+
+def test_randomness_is_keyed_by_seed_step_and_rank(config: Config) -> None:
+    """G8: nothing of it needs saving, and no two steps or processes drop the same."""
+    config = changed(config, "model", recurrent_dropout=0.5)
+    packed = ShardedSketches(config.manifest_path, "train").gather(np.arange(5))
+
+    def loss(seed: int = 0, step: int = 1, rank: int = 0) -> float:
+        module = make_module(changed(config, "train", seed=seed), step=step)
+        module.trainer.global_rank = rank  # type: ignore[misc]
+        module.training_step(packed, 0)
+        return float(module.figures["L_R"])  # which has no weight that depends on the step
+
+    assert loss() == loss()
+    others = {loss(), loss(seed=1), loss(step=3), loss(rank=1), loss(step=3, rank=1)}
+    assert len(others) == 5
+
+
+@pytest.mark.parametrize(
+    ("own", "joint", "value", "gradient"),
+    [
+        (0.1, 0.1, 0.2, 0.0),
+        (0.2, 0.2, 0.2, 0.0),
+        (0.3, 0.3, 0.3, 1.0),
+        (0.1, 0.3, 0.3, 1.0),  # other processes lift the mean above the floor
+        (0.3, 0.1, 0.2, 0.0),
+    ],
+)
+def test_the_floor_applies_to_the_joint_divergence(
+    config: Config, own: float, joint: float, value: float, gradient: float
+) -> None:
+    module = make_module(changed(config, "loss", KL_min=0.2))
+    share = torch.tensor(own, requires_grad=True)
+    floored = module._floored(share, torch.tensor(joint))
+    floored.backward()
+    assert floored.item() == pytest.approx(value)
+    assert share.grad is not None
+    assert share.grad.item() == gradient
+
+
+def test_weight_and_rate_of_every_step_follow_the_formulas(
+    recorded: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Section 6 of the reference: both count the updates made before, from 0."""
+    used: list[float] = []
+
+    def note_rate(module: SketchModule, optimizer: torch.optim.Optimizer) -> None:
+        used.append(optimizer.param_groups[0]["lr"])
+
+    monkeypatch.setattr(SketchModule, "on_before_zero_grad", note_rate)
+    config = changed(recorded, "train", min_learning_rate=0.002)
+    fit(config)
+    rates = [(0.01 - 0.002) * 0.9**step + 0.002 for step in range(8)]
+    assert used == pytest.approx(rates)
+    (record,) = runs(config.tracking.uri)
+    client = MlflowClient(config.tracking.uri)
+    recorded_values = {
+        name: {e.step: e.value for e in client.get_metric_history(record.info.run_id, name)}
+        for name in ("train/learning_rate", "train/w", "train/epoch")
+    }
+    weights = [0.5 - (0.5 - 0.5 * 0.02) * 0.9**step for step in range(8)]
+    num_train = len(ShardedSketches(config.manifest_path, "train"))
+    for name, values in (
+        ("train/learning_rate", rates),
+        ("train/w", weights),
+        ("train/epoch", [10 * (step + 1) / num_train for step in range(8)]),
+    ):
+        expected = {step + 1: value for step, value in enumerate(values)}
+        assert recorded_values[name] == pytest.approx(expected), name
+
+
+def test_each_element_of_the_gradient_is_clipped(config: Config) -> None:
+    """A bound on values, not on the norm; the norm is recorded as it was before."""
+    bound, seen = 1e-3, []
+
+    def look(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        seen.append(torch.cat([gradient.flatten() for gradient in gradients]).abs())
+
+    handle = register_optimizer_step_post_hook(look)
+    try:
+        fit(changed(config, "train", clip_value=bound, max_steps=2))
+    finally:
+        handle.remove()
+    for gradient in seen:
+        assert gradient.max().item() == pytest.approx(bound)
+        assert (gradient == gradient.max()).sum() > 10
+        assert 0 < gradient[gradient > 0].min().item() < bound / 10
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_validation_figures_are_exact_means_over_every_drawing(
+    config: Config, conditional: bool
+) -> None:
+    """Though the last batch is short; and the objective has w_KL at its final value."""
+    config = changed(config, "model", conditional=conditional)
+    run = fit(changed(config, "train", max_steps=2)).run
+    valid = ShardedSketches(config.manifest_path, "valid")
+    assert len(valid) % config.evaluate.batch_size != 0
+    model = SketchRNN(config.model, data_spec(config, valid.manifest))
+    weights = torch.load(run.last_checkpoint, weights_only=True)["state_dict"]
+    model.load_state_dict({key.removeprefix("model."): value for key, value in weights.items()})
+
+    rows = torch.arange(len(valid))
+    noise = keyed_normal(derive_key(config.train.seed, 2), LATENT, rows, 4).double().numpy()
+    nats = [
+        score_in_numpy(model, sketch, row if conditional else None)
+        for sketch, row in zip(valid.gather(rows.numpy()).sketches(), noise, strict=True)
+    ]
+    mean = {name: np.mean([each[name] for each in nats]) for name in nats[0]}
+    L_s, L_p, L_KL = mean["offsets"] / 64, mean["pen"] / 64, mean["kl"] / 4
+    expected = {
+        "valid/L_R": L_s + L_p,
+        "valid/L_s": L_s,
+        "valid/L_p": L_p,
+        "valid/L_KL": L_KL,
+        "valid/bound_nats": mean["offsets"] + mean["pen_to_end"] + mean["kl"],
+        "valid/objective": L_s + L_p + (0.5 * max(L_KL, 0.01) if conditional else 0.0),
+    }
+    (line,) = read_csv(run.curves)
+    assert {name: float(line[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
