@@ -1,0 +1,46 @@
+# The commands of this project; `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+setting = $(shell sed -n 's/^$(1): *\([^ ]*\).*/\1/p' conf/repro.yaml)
+RESULTS = results/$(call setting,source)/$(call setting,experiment)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check ui prove
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/installed ## drawings to a trained model and its gallery, on the embedded default
+	dvc repro
+	@echo
+	@echo "results   $(RESULTS)/: gallery.html, metrics.json, curves.csv, model/"
+	@echo "runs      make ui, then open http://127.0.0.1:5000"
+
+test: $(VENV)/installed-dev ## the test suite
+	pytest -n 2
+
+check: $(VENV)/installed-dev ## format, lint, types, import rules
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+prove: $(VENV)/installed-dev ## the long proofs that `make test` has short forms of
+	pytest -m slow
+
+ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
+	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(INSTALL) --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(INSTALL) --editable '.[dev]'
+	touch $@
