@@ -91,10 +91,11 @@ def fit(config: Config) -> FitResult:
 
 
 def _check_data(config: Config, train: ShardedSketches, valid: ShardedSketches) -> None:
-    if len(valid) == 0:
+    if len(valid) < config.train.num_processes:
         raise UserError(
-            f"the valid split of {config.manifest_path} is empty, so there is nothing to choose a"
-            " checkpoint by: use more drawings, or a larger second share in ingest.fractions"
+            f"the valid split of {config.manifest_path} has {len(valid)} drawings, and choosing a"
+            f" checkpoint takes at least one per process ({config.train.num_processes}): use more"
+            " drawings, or a larger second share in ingest.fractions"
         )
     found, wanted = _origin(asdict(train.manifest)), _origin(to_dict(config))
     if found != wanted:

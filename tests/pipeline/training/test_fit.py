@@ -346,7 +346,7 @@ def own_data(config: Config, tmp_path: Path) -> Callable[..., Config]:
 
 def test_an_empty_validation_split_is_an_error(own_data: Callable[..., Config]) -> None:
     config = own_data(fractions=[0.9, 0.0, 0.1])
-    with pytest.raises(UserError, match=r"valid split .* is empty.*ingest\.fractions"):
+    with pytest.raises(UserError, match=r"valid split .* has 0 drawings.*ingest\.fractions"):
         fit(config)
     assert not Path(config.runs_dir).exists()
 
