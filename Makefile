@@ -34,7 +34,7 @@ prove: $(VENV)/installed-dev ## the long proofs that `make test` has short forms
 	pytest -m slow
 
 ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
-	mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

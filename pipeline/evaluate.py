@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.atomic import replacing_file
-from pipeline.config import Config, EvaluateConfig, UserError, flatten
+from pipeline.config import Config, EvaluateConfig, UserError
 from pipeline.data.dataset import ShardedSketches
 from pipeline.data.loader import EvaluationLoader
 from pipeline.data.permutation import derive_key
@@ -24,6 +24,8 @@ from sketch_model.model import SketchRNN
 from sketch_model.randomness import LATENT, keyed_normal
 
 _EVALUATION = 3
+_CHARTS = ("L_R", "L_s", "L_p", "L_KL", "L_R_masked", "bound_nats", "nats_per_point")
+_CHARTS_BY_CATEGORY = ("L_R", "L_KL")
 Nats = dict[str, NDArray[np.float64]]
 
 
@@ -113,6 +115,15 @@ def _metrics(nats: Nats, model: SketchRNN) -> dict[str, float]:
     }
 
 
+def _tracked(metrics: dict[str, Any]) -> dict[str, float]:
+    """What is worth a chart; metrics.json has the rest."""
+    figures = {f"test/{name}": metrics[name] for name in _CHARTS}
+    for category, of_category in metrics["by_category"].items():
+        for name in _CHARTS_BY_CATEGORY:
+            figures[f"test_{name}/{category}"] = of_category[name]
+    return figures
+
+
 @command
 def main(config: Config) -> None:
     """Scores the experiment's model on every drawing of the test split."""
@@ -128,9 +139,7 @@ def main(config: Config) -> None:
     with replacing_file(config.metrics_path) as path:
         path.write_text(json.dumps(metrics, indent=1) + "\n")
     tracker = reopen_tracker(config.tracking, training["mlflow_run_id"])
-    tracker.log_metrics(
-        {f"test/{k}": v for k, v in flatten(metrics).items()}, training["best_step"]
-    )
+    tracker.log_metrics(_tracked(metrics), training["best_step"])
     tracker.finish("FINISHED")
     print(
         f"test split, {metrics['num_sketches']} drawings: L_R {metrics['L_R']:.4f}"

@@ -27,6 +27,9 @@ from sketch_model import raster
 
 Sketch = NDArray[np.int16]
 
+PICTURES = "drawings/step by step"
+"""Key of the pictures. MLflow's page sorts sections by the part before the slash: these lead."""
+
 
 class Figures(Callback):
     """Figures of training steps and validations, for the tracker and for the run's curves.csv.
@@ -145,7 +148,7 @@ class Pictures(Callback):
             row_captions=["validation split", caption, "sampled, temperature 0.4"],
             title=f"step {trainer.global_step}",
         )
-        self._tracker.log_image(picture, "drawings", trainer.global_step)
+        self._tracker.log_image(picture, PICTURES, trainer.global_step)
 
 
 class Progress(TQDMProgressBar):

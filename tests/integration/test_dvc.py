@@ -144,6 +144,7 @@ def repro(folder: Path) -> list[str]:
     """Runs `dvc repro` and gives the stages that ran, in order."""
     binaries = Path(sys.executable).parent
     environment = os.environ | {"PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # the usual case: bytecode beside the modules
     result = subprocess.run(
         ["dvc", "repro"], check=False, cwd=folder, env=environment, capture_output=True, text=True
     )

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipeline.config import TrackingConfig
 from pipeline.tracking import open_tracker, tracking_uri
+from pipeline.training.callbacks import PICTURES
 
 STEPS = (10, 20, 30)
 STARTUP_S = 90
@@ -28,7 +29,7 @@ def run_page(tmp_path: Path) -> Iterator[str]:
     tracker = open_tracker(config, run_name="seen")
     for step in STEPS:
         tracker.log_metrics({"valid/L_R": 1.0 / step, "valid/L_KL": 0.2}, step)
-        tracker.log_image(Image.new("RGB", (300, 200), (200, step, 0)), "drawings", step)
+        tracker.log_image(Image.new("RGB", (300, 200), (200, step, 0)), PICTURES, step)
     tracker.finish("FINISHED")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -64,11 +65,11 @@ def wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 def test_the_page_of_a_run_shows_curves_and_pictures(browser: Any, run_page: str) -> None:
     with browser.new_page(viewport={"width": 1400, "height": 2200}) as page:
         page.goto(run_page)
-        for name in ("L_R", "L_KL", "drawings"):
+        for name in ("L_R", "L_KL", PICTURES):
             page.get_by_text(name, exact=True).first.wait_for(timeout=60_000)
         slider = page.get_by_role("slider").first
         for step in STEPS:  # moved to the next picture, the page shows it
             slider.press("ArrowRight")
-            picture = page.locator(f"img[src*='drawings%2Bstep%2B{step}%2B']")
+            picture = page.locator(f"img[src*='%2Bstep%2B{step}%2B']")
             picture.wait_for(timeout=60_000)
             assert picture.evaluate("async image => (await image.decode(), image.naturalWidth)")

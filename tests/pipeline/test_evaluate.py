@@ -164,7 +164,7 @@ def test_the_commands_write_and_record_their_results(
     assert "tiny" in config.gallery_path.read_text()
     (record,) = runs(config.tracking.uri)
     assert record.data.metrics["test/L_R"] == pytest.approx(metrics["L_R"])
-    assert record.data.metrics["test/by_category.dog_s house.L_R"] == pytest.approx(
+    assert record.data.metrics["test_L_R/dog_s house"] == pytest.approx(
         metrics["by_category"]["dog's house"]["L_R"]
     )
     assert record.info.status == "FINISHED"

@@ -12,7 +12,7 @@ from PIL import Image
 from pipeline.config import Config
 from pipeline.data.dataset import ShardedSketches
 from pipeline.tracking import Tracker
-from pipeline.training.callbacks import Pictures, append_csv, write_csv
+from pipeline.training.callbacks import PICTURES, Pictures, append_csv, write_csv
 from pipeline.training.fit import fit
 from pipeline.training.module import SketchModule
 from tests.experiments import changed, image_steps, new_store, read_csv, runs, steps_of, tracked
@@ -68,7 +68,7 @@ def test_a_picture_changes_as_the_model_learns(
         Tracker, "log_image", lambda _, image, key, step: pictures.append((key, step, image))
     )
     fit(changed(changed(config, "model", conditional=conditional), "train", max_steps=4))
-    assert [(key, step) for key, step, _ in pictures] == [("drawings", n) for n in (0, 2, 4)]
+    assert [(key, step) for key, step, _ in pictures] == [(PICTURES, n) for n in (0, 2, 4)]
     assert len({picture.size for _, _, picture in pictures}) == 1, "a slider would jump"
     assert len({picture.tobytes() for _, _, picture in pictures}) == 3
 
