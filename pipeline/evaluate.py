@@ -14,8 +14,8 @@ from pipeline.atomic import replacing_file
 from pipeline.config import Config, EvaluateConfig, UserError
 from pipeline.data.dataset import ShardedSketches
 from pipeline.data.loader import EvaluationLoader
-from pipeline.data.permutation import derive_key
 from pipeline.entry import command
+from pipeline.permutation import derive_key
 from pipeline.results import load_published
 from pipeline.tracking import reopen_tracker
 from sketch_model.batch import PackedBatch, to_stroke5

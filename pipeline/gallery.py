@@ -10,8 +10,8 @@ import torch
 from pipeline.atomic import replacing_file
 from pipeline.config import Config, UserError
 from pipeline.data.dataset import ShardedSketches
-from pipeline.data.permutation import permute
 from pipeline.entry import command
+from pipeline.permutation import permute
 from pipeline.report.gallery import RunFacts, gallery_html
 from pipeline.results import load_published
 from pipeline.tracking import reopen_tracker

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.data.permutation import derive_key, permute
+from pipeline.permutation import derive_key, permute
 
 _EPOCH, _POOL = 1, 2
 

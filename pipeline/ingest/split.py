@@ -12,6 +12,8 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.permutation import GOLDEN, mix
+
 HASH_BYTES = 8
 
 
@@ -36,13 +38,6 @@ def assign_splits(
     hashes: NDArray[np.uint64], seed: int, fractions: Sequence[float]
 ) -> NDArray[np.int64]:
     """Index of the split of each drawing, [n], in expectation in the given fractions."""
-    uniform = (_mix(hashes ^ _mix(np.array([seed], dtype=np.uint64))) >> np.uint64(11)) * 2.0**-53
+    seed_bits = mix(np.array([seed], dtype=np.uint64) + GOLDEN)
+    uniform = (mix((hashes ^ seed_bits) + GOLDEN) >> np.uint64(11)) * 2.0**-53
     return np.searchsorted(np.cumsum(fractions)[:-1], uniform, side="right")
-
-
-def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The finalizer of splitmix64 (Steele et al. 2014): a bijection that mixes all bits."""
-    mixed = values + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

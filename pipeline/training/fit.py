@@ -22,8 +22,8 @@ from pipeline.config import Config, UserError, flatten, to_dict
 from pipeline.data.dataset import ShardedSketches
 from pipeline.data.loader import EvaluationLoader, TrainingLoader
 from pipeline.data.order import Order
-from pipeline.data.permutation import permute
 from pipeline.manifest import Manifest
+from pipeline.permutation import permute
 from pipeline.results import data_spec
 from pipeline.tracking import Tracker, git_tags, open_tracker
 from pipeline.training.callbacks import Checkpoints, Figures, Patience, Pictures, Progress

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Config, UserError
-from pipeline.data.permutation import derive_key
+from pipeline.permutation import derive_key
 from sketch_model.batch import PackedBatch, SketchBatch, to_stroke5
 from sketch_model.losses import Losses, floored_kl, kl_weight, sketch_losses
 from sketch_model.model import SketchRNN

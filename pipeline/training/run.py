@@ -18,7 +18,12 @@ from pipeline.manifest import Manifest
 
 FORMAT_VERSION = 1
 _ROOT = Path(__file__).parents[2]
-_CODE = ("sketch_model", "pipeline/data", "pipeline/training")
+_CODE = (
+    "sketch_model/**/*.py",
+    "pipeline/data/*.py",
+    "pipeline/training/*.py",
+    "pipeline/permutation.py",
+)
 _NOT_IDENTITY = ("max_steps", "validate_every", "patience", "num_threads", "num_processes")
 """Fields of `train` that decide how far or how fast a run goes, not what it computes."""
 
@@ -38,7 +43,7 @@ def identity(config: Config, manifest: Manifest) -> dict[str, Any]:
 def code_fingerprint() -> str:
     """SHA-256 over the sources that a trained model depends on."""
     digest = hashlib.sha256()
-    for path in sorted(path for folder in _CODE for path in (_ROOT / folder).rglob("*.py")):
+    for path in sorted(path for pattern in _CODE for path in _ROOT.glob(pattern)):
         digest.update(f"{path.relative_to(_ROOT).as_posix()}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

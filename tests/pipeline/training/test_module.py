@@ -14,7 +14,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pipeline.config import Config
 from pipeline.data.dataset import ShardedSketches
-from pipeline.data.permutation import derive_key
+from pipeline.permutation import derive_key
 from pipeline.results import data_spec
 from pipeline.training.fit import fit
 from pipeline.training.module import SketchModule

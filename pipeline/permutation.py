@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 _NUM_ROUNDS = 6
 _U64 = np.uint64
 
+GOLDEN = _U64(0x9E3779B97F4A7C15)
+"""Step between the inputs of SplitMix64: keeps zero from being mapped to itself."""
+
 
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Finaliser of SplitMix64 (Steele, Lea & Flood 2014), a bijection that spreads every bit."""
@@ -25,7 +28,7 @@ def derive_key(*parts: int) -> int:
     """A 64-bit key that depends on every part and on their order."""
     key = np.zeros(1, dtype=_U64)
     for part in parts:
-        key = mix((key + _U64(0x9E3779B97F4A7C15)) ^ np.array([part % 2**64], dtype=_U64))
+        key = mix((key + GOLDEN) ^ np.array([part % 2**64], dtype=_U64))
     return int(key[0])
 
 

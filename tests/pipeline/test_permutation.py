@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.data.permutation import derive_key, permute
+from pipeline.permutation import derive_key, permute
 
 
 def test_every_size_is_permuted_onto_itself() -> None:
