@@ -10,7 +10,7 @@ setting = $(shell sed -n 's/^$(1): *\([^ ]*\).*/\1/p' conf/repro.yaml)
 RESULTS = results/$(call setting,source)/$(call setting,experiment)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui prove
+.PHONY: help run test check ui
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,9 +29,6 @@ check: $(VENV)/installed-dev ## format, lint, types, import rules
 	ruff check .
 	mypy
 	lint-imports
-
-prove: $(VENV)/installed-dev ## the long proofs that `make test` has short forms of
-	pytest -m slow
 
 ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
 	mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
