@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -85,7 +84,7 @@ def _open_files(source: SourceConfig, category: str) -> list[Input]:
             f" environment, to a folder laid out as {LAYOUT}"
         )
     try:
-        filesystem, root = fsspec.url_to_fs(source.root, **_storage_options(source))
+        filesystem, root = _open_filesystem(source)
         names = _list_names(filesystem, root)
         paths = [f"{folder}/{category}.ndjson" for folder in FOLDERS if category in names[folder]]
         inputs = [_open_file(filesystem, source.root, root, path) for path in paths]
@@ -102,14 +101,17 @@ def _open_files(source: SourceConfig, category: str) -> list[Input]:
     return inputs
 
 
-def _storage_options(source: SourceConfig) -> dict[str, Any]:
+def _open_filesystem(source: SourceConfig) -> tuple[fsspec.AbstractFileSystem, str]:
+    """The file system of `source.root`, and the root's path in it."""
     if not source.root.startswith(("gs://", "gcs://")):
-        return {}
-    # gcsfs reads this when it is imported. Otherwise it asks over gRPC what type a bucket is,
-    # which takes an account, and hangs where only HTTP is spoken.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    endpoint = {"endpoint_url": source.endpoint_url} if source.endpoint_url else {}
-    return {"token": "anon", **endpoint}
+        filesystem, root = fsspec.url_to_fs(source.root)
+        return filesystem, root
+    # Not the class that gcsfs registers: that one first asks over gRPC what type a bucket is, which
+    # takes an account, and waits for ever where only HTTP is spoken.
+    from gcsfs.core import GCSFileSystem
+
+    bucket = GCSFileSystem(token="anon", endpoint_url=source.endpoint_url or None)
+    return bucket, bucket._strip_protocol(source.root)
 
 
 def _list_names(filesystem: fsspec.AbstractFileSystem, root: str) -> dict[str, set[str]]:

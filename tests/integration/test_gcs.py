@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import gcsfs  # noqa: F401  # as Lightning does: importing it registers a class that asks over gRPC
 import pytest
 
 from pipeline.config import IngestConfig, Source, SourceConfig, UserError
