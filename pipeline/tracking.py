@@ -101,7 +101,8 @@ class MlflowTracker(Tracker):
 
     def _image_steps(self, key: str) -> list[int]:
         paths = [file.path for file in self._client.list_artifacts(self.run_id, "images")]
-        names = [re.fullmatch(rf"images/{re.escape(key)}\+step\+(\d+)\+.*\.png", p) for p in paths]
+        name = re.escape(key.replace("/", "~"))  # as MLflow names the files
+        names = [re.fullmatch(rf"images/{name}\+step\+(\d+)\+.*\.png", p) for p in paths]
         return [int(name[1]) for name in names if name]
 
     def log_params(self, params: Mapping[str, Any]) -> None:

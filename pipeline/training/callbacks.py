@@ -27,7 +27,7 @@ from sketch_model import raster
 
 Sketch = NDArray[np.int16]
 
-PICTURES = "drawings/step by step"
+PICTURES = "drawings/by_step"
 """Key of the pictures. MLflow's page sorts sections by the part before the slash: these lead."""
 
 

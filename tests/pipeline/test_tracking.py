@@ -32,7 +32,7 @@ def test_everything_of_a_run_arrives_once(config: TrackingConfig, tmp_path: Path
     tracker.set_tags({"source": "doodles"})
     for step in (10, 20):
         tracker.log_metrics({"train/loss": step / 10, "train/w": 0.5}, step)
-        tracker.log_image(picture(step), "drawings", step)
+        tracker.log_image(picture(step), "drawings/seen", step)
     tracker.log_file(note, "data")
     tracker.finish("FINISHED")
 
@@ -57,7 +57,7 @@ def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig) -> No
     for step in (10, 20):
         first.log_metrics({"train/loss": 1.0}, step)
     first.log_metrics({"valid/loss": 1.0}, 10)
-    first.log_image(picture(), "drawings", 10)
+    first.log_image(picture(), "drawings/seen", 10)
     first.finish("KILLED")
 
     second = open_tracker(config, run_name="x", run_id=first.run_id, skip_sent=True)
@@ -65,7 +65,7 @@ def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig) -> No
     for step in (10, 20, 30):
         second.log_metrics({"train/loss": 2.0, "train/new": 0.0}, step)
         second.log_metrics({"valid/loss": 2.0}, step)
-        second.log_image(picture(), "drawings", step)
+        second.log_image(picture(), "drawings/seen", step)
     second.finish("FINISHED")
 
     (run,) = runs(config.uri)
