@@ -51,6 +51,16 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         at_least("source.num_drawings", self.num_drawings, 0)
+        if self.name == Source.doodles and (self.root or self.endpoint_url):
+            raise UserError(
+                f"source.root={self.root!r} and source.endpoint_url={self.endpoint_url!r} are not"
+                " read by source=doodles, which is generated: use source=local or source=quickdraw"
+            )
+        if self.name in (Source.local, Source.quickdraw) and (self.num_drawings or self.seed):
+            raise UserError(
+                f"source.num_drawings={self.num_drawings} and source.seed={self.seed} are for"
+                f" source=doodles: source={self.name} reads every drawing there is"
+            )
 
 
 @dataclass(kw_only=True)

@@ -204,3 +204,16 @@ def test_flattening_names_every_field_of_a_config() -> None:
 
     assert len(flat) == leaves(compose(["+experiment=smoke"]))
     assert MISSING not in flat.values()
+
+
+@pytest.mark.parametrize(
+    ("ignored", "message"),
+    [
+        ({"name": Source.doodles, "root": "somewhere"}, "source.root='somewhere'"),
+        ({"name": Source.local, "root": "somewhere", "num_drawings": 5}, "num_drawings=5"),
+        ({"name": Source.quickdraw, "seed": 3}, "source.seed=3"),
+    ],
+)
+def test_what_a_source_would_ignore_is_refused(ignored: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        SourceConfig(**ignored)

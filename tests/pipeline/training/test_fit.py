@@ -15,7 +15,7 @@ import pytest
 import torch
 from mlflow.entities import Run as MlflowRun
 
-from pipeline.config import Config, SourceConfig, UserError
+from pipeline.config import Config, Source, SourceConfig, UserError
 from pipeline.training.callbacks import Checkpoints, Pictures
 from pipeline.training.fit import FitResult, fit
 from pipeline.training.module import SketchModule
@@ -358,7 +358,9 @@ def test_data_of_another_config_are_an_error_with_both_sides(config: Config) -> 
         r"categories was .* and is \[\"dog's": replace(config, categories=[second, first]),
         r"ingest\.N_max was 64 and is 99": changed(config, "ingest", N_max=99),
         r"ingest\.split_seed was 0 and is 1": changed(config, "ingest", split_seed=1),
-        r"source\.num_drawings was 0 and is 5": changed(config, "source", num_drawings=5),
+        r"source\.name was 'local' and is 'doodles'.*num_drawings was 0 and is 5": replace(
+            config, source=SourceConfig(name=Source.doodles, num_drawings=5)
+        ),
     }
     for message, other in other_data.items():
         with pytest.raises(UserError, match=message):
