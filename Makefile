@@ -1,6 +1,7 @@
 # The commands of this project; `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
+PEERS := parsers loaders streaming
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -10,10 +11,10 @@ setting = $(shell sed -n 's/^$(1): *\([^ ]*\).*/\1/p' conf/repro.yaml)
 RESULTS = results/$(call setting,source)/$(call setting,experiment)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check ui
+.PHONY: help run test check bench-env bench ui
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/installed ## drawings to a trained model and its gallery, on the embedded default
 	dvc repro
@@ -30,6 +31,12 @@ check: $(VENV)/installed-dev ## format, lint, types, import rules
 	mypy
 	lint-imports
 
+bench-env: $(VENV)/installed $(PEERS:%=.venv-bench-%/installed) ## the benchmarks' peers, each in an environment of its own
+
+bench: bench-env ## every benchmark but that of 50 million drawings
+	python -m benchmarks.ingest
+	python -m benchmarks.feed
+
 ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
 	mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
@@ -40,4 +47,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+# Apart from the project: some need older libraries than it does.
+.venv-bench-%/installed: benchmarks/requirements-%.txt
+	$(PYTHON) -m venv .venv-bench-$*
+	.venv-bench-$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	touch $@

@@ -1,26 +1,24 @@
-"""What a run is made of: the one place where a composed Hydra config becomes dataclasses.
+"""What a run is made of, and the bounds of every value.
 
-Every entry point hands its `DictConfig` to `load` and sees only `Config` from then on. Field names
-follow the paper where it has a name for the thing (N_z, M, w_KL, N_max, KL_min, R).
+Field names follow the paper where it has a name for the thing (N_z, M, w_KL, N_max, KL_min, R).
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
 from sketch_model.config import Augmentation, ModelConfig, at_least, within
+
+ALL_CATEGORIES = ["*"]
 
 
 class UserError(ValueError):
@@ -35,6 +33,16 @@ class Source(StrEnum):
     quickdraw = "quickdraw"
 
 
+class Format(StrEnum):
+    """How drawings are written down."""
+
+    simplified = "simplified"
+    raw = "raw"
+    binary = "binary"
+    npz = "npz"
+    svg = "svg"
+
+
 @dataclass(kw_only=True)
 class SourceConfig:
     """Where the drawings of a category are read from."""
@@ -42,6 +50,11 @@ class SourceConfig:
     name: Source = MISSING
     root: str = ""
     """Folder or URL laid out like gs://quickdraw_dataset; empty for doodles."""
+    format: Format = Format.simplified
+    """simplified, raw and binary are the bucket's; npz is magenta's; svg is a folder of SVG files
+    per category."""
+    quantum: float = 0.0
+    """npz only: drawings are stored as multiples of this; 0 takes integers alone."""
     endpoint_url: str = ""
     """Another server that speaks the Google Cloud Storage API, such as an emulator."""
     num_drawings: int = 0
@@ -51,6 +64,17 @@ class SourceConfig:
 
     def __post_init__(self) -> None:
         at_least("source.num_drawings", self.num_drawings, 0)
+        at_least("source.quantum", self.quantum, 0.0)
+        if self.quantum and self.format != Format.npz:
+            raise UserError(
+                f"source.quantum={self.quantum} is for source.format=npz: the coordinates of"
+                f" source.format={self.format} are integers"
+            )
+        if self.name == Source.doodles and self.format != Format.simplified:
+            raise UserError(
+                f"source.format={self.format} is not what source=doodles generates: write doodles"
+                " as files with `python -m pipeline.doodle` and read those with source=local"
+            )
         if self.name == Source.doodles and (self.root or self.endpoint_url):
             raise UserError(
                 f"source.root={self.root!r} and source.endpoint_url={self.endpoint_url!r} are not"
@@ -63,22 +87,59 @@ class SourceConfig:
             )
 
 
+class SplitRule(StrEnum):
+    """What decides which split a drawing belongs to."""
+
+    fractions = "fractions"
+    paper = "paper"
+    own = "own"
+
+
+class Engine(StrEnum):
+    """What runs the pieces of an ingest side by side."""
+
+    local = "local"
+    ray = "ray"
+
+
 @dataclass(kw_only=True)
 class IngestConfig:
     """How drawings become shards."""
 
     N_max: int = 250
     """Rows of the longest sequence, end token included: a drawing of N_max points is too long."""
+    min_strokes: int = 1
+    """Drawings of fewer strokes are filtered."""
+    recognized_only: bool = False
+    """Whether drawings that the game did not recognize, or that do not say, are filtered."""
+    countries: list[str] = field(default_factory=list)
+    """Two-letter codes; drawings from elsewhere, or that do not say, are filtered. Empty: all."""
+    limit: int = 0
+    """Drawings kept of a category: those lowest in the order that also cuts the splits. 0: all."""
+    splits: SplitRule = SplitRule.fractions
+    """fractions: by each drawing's hash; paper: 70,000/2,500/2,500 of a category, by the rank of
+    the hash; own: as the file says (npz only)."""
     fractions: list[float] = field(default_factory=lambda: [0.9, 0.05, 0.05])
     """Shares of the train, valid and test splits."""
     split_seed: int = 0
     max_reject_share: float = 0.01
     """More unreadable lines than this share of a category is an error."""
+    part_bytes: int = 1 << 27
+    """Larger files of lines are cut into parts of this size, each read alone, into own shards."""
     recordbatch_rows: int = 4096
     shard_rows: int = 262_144
 
     def __post_init__(self) -> None:
         at_least("ingest.N_max", self.N_max, 2)
+        at_least("ingest.min_strokes", self.min_strokes, 1)
+        at_least("ingest.limit", self.limit, 0)
+        at_least("ingest.part_bytes", self.part_bytes, 1)
+        for code in self.countries:
+            if not re.fullmatch("[A-Z]{2}", code):
+                raise UserError(
+                    f"ingest.countries={list(self.countries)} must be two-letter codes in capitals,"
+                    " such as DE"
+                )
         at_least("ingest.recordbatch_rows", self.recordbatch_rows, 1)
         at_least("ingest.shard_rows", self.shard_rows, self.recordbatch_rows)
         within("ingest.max_reject_share", self.max_reject_share, 0.0, 1.0)
@@ -92,6 +153,19 @@ class IngestConfig:
                 f"ingest.fractions={list(self.fractions)} must be three shares (train, valid, test)"
                 " that add up to 1, with a train share above 0"
             )
+
+
+@dataclass(kw_only=True)
+class CacheConfig:
+    """Where shards in a remote store are kept while they are trained on."""
+
+    dir: str = "cache"
+    """Folder on a local disk; several processes and later runs may share it."""
+    size_bytes: int = 8 << 30
+    """Of all files in it, at most; what was not used for longest makes room."""
+
+    def __post_init__(self) -> None:
+        at_least("cache.size_bytes", self.size_bytes, 1)
 
 
 @dataclass(kw_only=True)
@@ -114,6 +188,20 @@ class LossConfig:
         at_least("loss.KL_min", self.KL_min, 0.0)
 
 
+class TrainOrder(StrEnum):
+    """How the drawings of an epoch are mixed."""
+
+    full = "full"
+    blocks = "blocks"
+
+
+class Balance(StrEnum):
+    """How often the drawings of a category come."""
+
+    natural = "natural"
+    uniform = "uniform"
+
+
 @dataclass(kw_only=True)
 class TrainConfig:
     """How the model is trained."""
@@ -124,6 +212,12 @@ class TrainConfig:
     """Batches whose sketches are sorted by length together, one of them padded to N_max.
 
     1 mixes all lengths and pads every batch to N_max, as the reference implementation does."""
+    order: TrainOrder = TrainOrder.full
+    """full mixes all drawings; blocks those of some hundred record batches at a time, for shards
+    that are remote or larger than memory."""
+    balance: Balance = Balance.natural
+    """natural serves every drawing once per epoch; uniform every category equally often, so that
+    drawings of small categories repeat."""
     max_steps: int = 100_000
     learning_rate: float = 1e-3
     decay: float = 0.9999
@@ -141,6 +235,8 @@ class TrainConfig:
     """CPU threads of the process; 0 leaves torch's choice."""
     num_processes: int = 1
     """Processes on this machine that share each batch, a device each."""
+    resident: bool = False
+    """Whether the train split is held in the memory of the device, every sketch of it."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "pool", "max_steps", "validate_every", "num_processes"):
@@ -178,6 +274,52 @@ class EvaluateConfig:
         at_least("evaluate.batch_size", self.batch_size, 1)
 
 
+class Split(StrEnum):
+    """What a drawing is for."""
+
+    train = "train"
+    valid = "valid"
+    test = "test"
+
+
+@dataclass(kw_only=True)
+class InspectConfig:
+    """What is shown of a data set: its manifest, unless one of row, id and rejects is given."""
+
+    row: int | None = None
+    """A drawing's place in its split, counted from 0."""
+    split: Split | None = None
+    """The row's split; null is train."""
+    id: int | None = None
+    """A drawing's key_id, looked for in every split."""
+    picture: str = ""
+    """File for a picture of the drawings of row or id: .png or .svg."""
+    rejects: int = 0
+    """How many rejects of each reason are shown."""
+
+    def __post_init__(self) -> None:
+        at_least("inspect.rejects", self.rejects, 0)
+        choices = {"row": self.row, "id": self.id, "rejects": self.rejects or None}
+        chosen = [f"inspect.{name}" for name, value in choices.items() if value is not None]
+        if len(chosen) > 1:
+            raise UserError(f"{' and '.join(chosen)} are shown one at a time: give one of them")
+        if self.row is not None:
+            at_least("inspect.row", self.row, 0)
+        elif self.split is not None:
+            raise UserError(
+                f"inspect.split={self.split} is of a row: give inspect.row too; inspect.id looks"
+                " in every split"
+            )
+        if self.id is not None:
+            within("inspect.id", self.id, 0, 2**64 - 1)
+        if self.picture and self.row is None and self.id is None:
+            raise UserError(
+                f"inspect.picture={self.picture} is of drawings: give inspect.row or inspect.id too"
+            )
+        if self.picture and Path(self.picture).suffix not in (".png", ".svg"):
+            raise UserError(f"inspect.picture={self.picture} must end in .png or .svg")
+
+
 @dataclass(kw_only=True)
 class TrackingConfig:
     """Where runs are recorded."""
@@ -199,26 +341,38 @@ class Config:
     name: str = MISSING
     """Name of the experiment: of its manifest, its runs and its results."""
     categories: list[str] = MISSING
+    """Names; ["*"] is all that the source has, or, from prepare on, all that are ingested."""
     source: SourceConfig = field(default_factory=SourceConfig)
     ingest: IngestConfig = field(default_factory=IngestConfig)
+    cache: CacheConfig = field(default_factory=CacheConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    inspect: InspectConfig = field(default_factory=InspectConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     data_dir: str = MISSING
     """Folder of the source's shards and manifests."""
+    shards_dir: str = ""
+    """Location of the shards, a folder per category; it may be in a bucket (gs://...). Empty is
+    the folder `shards` of data_dir."""
     runs_dir: str = "runs"
     """Folder that holds a folder per run: checkpoints, and what resuming needs."""
     results_dir: str = MISSING
     """Folder of what this experiment delivers: model, curves, metrics, gallery."""
+    engine: Engine = Engine.local
+    """What ingest runs on: processes of this machine, or Ray."""
+    num_workers: int = 0
+    """Parts that are ingested at once; 0 is one per CPU core (of the cluster, with engine=ray)."""
+    ray_address: str = ""
+    """engine=ray only: of a running cluster; empty starts one on this machine."""
     restart_if_code_changed: bool = False
     """Train anew, keeping the old run aside, when the code is not what the run was made with."""
 
     @property
-    def shards_dir(self) -> Path:
+    def shards_location(self) -> str:
         """Folder that holds a folder of shards per category."""
-        return Path(self.data_dir) / "shards"
+        return self.shards_dir or f"{self.data_dir}/shards"
 
     @property
     def manifest_path(self) -> Path:
@@ -251,8 +405,20 @@ class Config:
                 f"name={self.name!r:.120} cannot name files: use at most 100 letters, digits,"
                 " underscores, dots and hyphens, beginning with a letter or a digit"
             )
+        at_least("num_workers", self.num_workers, 0)
+        if self.ray_address and self.engine != Engine.ray:
+            raise UserError(
+                f"ray_address={self.ray_address} is not read by engine={self.engine}: use"
+                " engine=ray"
+            )
+        if self.ingest.splits == SplitRule.own and self.source.format != Format.npz:
+            raise UserError(
+                f"ingest.splits=own needs source.format=npz: files of"
+                f" source.format={self.source.format} do not say to which split a drawing belongs"
+            )
         for category in self.categories:
-            check_category(category)
+            if list(self.categories) != ALL_CATEGORIES:
+                check_category(category)
         repeated = {name for name in self.categories if self.categories.count(name) > 1}
         if repeated or not self.categories:
             raise UserError(
@@ -272,69 +438,6 @@ def check_category(category: str) -> str:
             " spaces, hyphens and apostrophes, beginning with a letter or a digit"
         )
     return category
-
-
-def load(composed: DictConfig) -> Config:
-    """Makes dataclasses of what Hydra composed.
-
-    Raises:
-        UserError: for a missing or unknown field, and for a value out of its bounds.
-    """
-    if OmegaConf.is_missing(composed, "name") or OmegaConf.is_missing(composed, "categories"):
-        raise UserError(
-            "no experiment is chosen: add +experiment=NAME (a file of conf/experiment),"
-            " or give both name=... and 'categories=[...]'"
-        )
-    try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), composed))
-    except OmegaConfBaseException as error:
-        raise UserError(explain(error)) from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    for path in _additions(composed, Config):
-        *parents, key = path.split(".")
-        raise UserError(_unknown_field(parents, key))
-    assert isinstance(config, Config)
-    return config
-
-
-def explain(error: BaseException) -> str:
-    """One line on what is wrong with a field or its value, with the choices there are."""
-    message = str(error).splitlines()[0]
-    full_key = getattr(error, "full_key", None)
-    if full_key is None:
-        return message
-    *parents, key = str(full_key).split(".")
-    if key.split("[")[0] in _field_names(parents):
-        return f"{full_key}: {message}"
-    return _unknown_field(parents, key)
-
-
-def _unknown_field(parents: list[str], key: str) -> str:
-    choices = _field_names(parents)
-    nearest = difflib.get_close_matches(key, choices, n=1, cutoff=0.5)
-    hint = f"did you mean {'.'.join([*parents, nearest[0]])}? " if nearest else ""
-    return f"{'.'.join([*parents, key])} is not a field: {hint}There are: {', '.join(choices)}"
-
-
-def _additions(composed: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
-    """Paths that `+path=value` added although no field has that name."""
-    names = {field.name for field in fields(schema)}
-    for key in map(str, composed):
-        node = composed._get_node(key)
-        if key not in names:
-            yield f"{prefix}{key}"
-        elif isinstance(node, DictConfig) and (inner := OmegaConf.get_type(node)) is not None:
-            yield from _additions(node, inner, f"{prefix}{key}.")
-
-
-def _field_names(parents: list[str]) -> list[str]:
-    node: Any = OmegaConf.structured(Config)
-    for parent in parents:
-        if parent not in node:
-            return []
-        node = node._get_node(parent)
-    return sorted(str(key) for key in node) if isinstance(node, DictConfig) else []
 
 
 def to_dict(config: Any) -> dict[str, Any]:

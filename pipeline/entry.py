@@ -1,4 +1,4 @@
-"""How a command starts: Hydra composes, `config.load` checks, errors are for people."""
+"""How a command starts: Hydra composes, `loading.load` checks, errors are for people."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Config, UserError, explain, load
+from pipeline.config import Config, UserError
+from pipeline.loading import explain, load
 
 CONF = Path(__file__).parents[1] / "conf"
 ConfigStore.instance().store(name="schema", node=Config)

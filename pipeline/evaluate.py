@@ -128,7 +128,7 @@ def _tracked(metrics: dict[str, Any]) -> dict[str, float]:
 def main(config: Config) -> None:
     """Scores the experiment's model on every drawing of the test split."""
     model, training = load_published(config)
-    test = ShardedSketches(config.manifest_path, "test")
+    test = ShardedSketches(config.manifest_path, "test", config.cache)
     if len(test) == 0:
         raise UserError(
             f"the test split of {config.manifest_path} is empty: use more drawings, or a larger"

@@ -35,7 +35,7 @@ def main(config: Config) -> None:
         num_steps=training["best_step"],
         metrics={name: metrics[name] for name in _SHOWN_METRICS},
     )
-    test = ShardedSketches(config.manifest_path, "test")
+    test = ShardedSketches(config.manifest_path, "test", config.cache)
     if len(test) < 2:
         raise UserError(
             f"the test split of {config.manifest_path} has {len(test)} drawings, and a gallery"

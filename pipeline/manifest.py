@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pipeline import storage
 from pipeline.atomic import replacing_file
-from pipeline.config import UserError, fingerprint
-from sketch_model.config import MAX_OFFSET
+from pipeline.config import Source, UserError, fingerprint
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SPLITS = ("train", "valid", "test")
-_Content = TypeVar("_Content", "CategoryManifest", "Manifest")
+_Content = TypeVar("_Content", "PartManifest", "CategoryManifest", "Manifest")
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,6 @@ class Statistics:
     num_values: int = 0
     total: int = 0
     total_squares: int = 0
-
-    @classmethod
-    def of(cls, points: NDArray[np.integer[Any]]) -> Statistics:
-        """Sums over stroke-3 rows [P, 3]; the pen column is left out."""
-        values = np.clip(points[:, :2].astype(np.int64), -MAX_OFFSET, MAX_OFFSET)
-        return cls(values.size, int(values.sum()), int(np.square(values).sum()))
 
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(
@@ -68,7 +62,8 @@ class Shard:
     """
 
     path: str
-    """In a `CategoryManifest` relative to the category's folder, in a `Manifest` to its file."""
+    """Relative to the folder of the part, of the category, or of all shards, whose manifest it
+    stands in."""
     category: str
     split: str
     num_sketches: int
@@ -100,6 +95,43 @@ class Counts:
         accounted = sum(sum(group.values()) for group in groups)
         assert self.lines == accounted, f"{self.lines} lines, {accounted} accounted for"
 
+    @classmethod
+    def total(cls, parts: Sequence[Counts]) -> Counts:
+        """The sums of some parts, with every split."""
+        sums = {}
+        for group in ("drawings", "filtered", "rejected"):
+            counter = Counter(dict.fromkeys(SPLITS, 0) if group == "drawings" else {})
+            for part in parts:
+                counter.update(getattr(part, group))
+            sums[group] = dict(counter if group == "drawings" else sorted(counter.items()))
+        return cls(lines=sum(part.lines for part in parts), **sums)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartManifest:
+    """The part.json of one part of a category: what of it is in which shards."""
+
+    schema_version: int = SCHEMA_VERSION
+    fingerprint: str
+    """Of schema version, part, cuts and config: the same again needs no new ingest."""
+    counts: Counts
+    longest: int
+    statistics: dict[str, Statistics]
+    shards: list[Shard]
+
+    @classmethod
+    def parse(cls, content: bytes, path: str) -> PartManifest:
+        """Reads part.json.
+
+        Raises:
+            UserError: if it is damaged or of another schema version.
+        """
+        return _parse(cls, content, path, "run ingest again")
+
+    @classmethod
+    def _from_json(cls, content: dict[str, Any]) -> PartManifest:
+        return cls(**content | _common_fields(content))
+
 
 @dataclass(frozen=True, kw_only=True)
 class CategoryManifest:
@@ -111,7 +143,7 @@ class CategoryManifest:
     source: dict[str, Any]
     """The source config that the category was read with."""
     files: list[dict[str, Any]]
-    """What was read: path, address, size and version of each input file."""
+    """What was read: path, address, size and version of each part's file."""
     ingest: dict[str, Any]
     """The ingest config that made the shards."""
     fingerprint: str
@@ -121,28 +153,22 @@ class CategoryManifest:
     """Points of the longest kept sketch, over all splits."""
     statistics: dict[str, Statistics]
     """Per split."""
+    near_duplicates: dict[str, int]
+    """Drawings of the valid and test splits that look, on a coarse grid, like one to train on."""
     shards: list[Shard]
 
     @classmethod
-    def read(cls, path: Path) -> CategoryManifest:
+    def parse(cls, content: bytes, path: str) -> CategoryManifest:
         """Reads category.json.
 
         Raises:
             UserError: if it is damaged or of another schema version.
         """
-        return _read(cls, path, f"delete {path.parent} and run ingest again")
+        return _parse(cls, content, path, "delete its folder and run ingest again")
 
     @classmethod
     def _from_json(cls, content: dict[str, Any]) -> CategoryManifest:
-        statistics = {split: Statistics(**sums) for split, sums in content["statistics"].items()}
-        return cls(
-            **content
-            | {
-                "counts": Counts(**content["counts"]),
-                "statistics": statistics,
-                "shards": [Shard(**shard) for shard in content["shards"]],
-            }
-        )
+        return cls(**content | _common_fields(content))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,9 +190,19 @@ class Manifest:
     """Standard deviation of the train split's dx and dy (Ha & Eck 2017, section 3.3)."""
     longest: int
     """Points of the longest sketch; always below N_max."""
+    near_duplicates: dict[str, dict[str, int]]
+    """Per category, those of the valid and test splits."""
+    shards_root: str
+    """Folder of all shards: relative to the manifest's own, or the address of a remote one."""
     shards: list[Shard]
     fingerprint: str = ""
-    """Of all the above but `name` and `source`: equal for equal data, wherever it lies."""
+    """Of all the above but `name`, `source` and the places of shards: equal for equal data,
+    wherever it lies."""
+
+    @property
+    def quantum(self) -> float:
+        """Units of the source's files per drawing unit; 1 for whole numbers."""
+        return float(self.source["quantum"]) or 1.0
 
     @property
     def N_max(self) -> int:
@@ -177,11 +213,19 @@ class Manifest:
         """Drawings of a split over all categories."""
         return sum(counts.drawings[split] for counts in self.counts.values())
 
+    def locate_shards(self, path: Path) -> str:
+        """Location of the folder of all shards, given the manifest's own path."""
+        if storage.is_remote(self.shards_root):
+            return self.shards_root
+        return os.path.normpath(path.parent / self.shards_root)
+
     def computed_fingerprint(self) -> str:
         """The fingerprint that the other fields give."""
         content = asdict(self)
-        for place in ("name", "source", "fingerprint"):
+        for place in ("name", "source", "shards_root", "fingerprint"):
             del content[place]
+        for shard in content["shards"]:
+            del shard["path"]
         return fingerprint(content)
 
     @classmethod
@@ -189,10 +233,14 @@ class Manifest:
         """Reads a manifest that prepare wrote.
 
         Raises:
-            UserError: if it is damaged or of another schema version.
+            UserError: if it is missing, damaged or of another schema version.
         """
         remedy = f"run `python -m pipeline.prepare` for {path.stem!r} again"
-        manifest = _read(cls, path, remedy)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError as error:
+            raise UserError(_explain_missing(path)) from error
+        manifest = _parse(cls, content, str(path), remedy)
         if manifest.fingerprint != manifest.computed_fingerprint():
             raise UserError(
                 f"{path} is damaged: its fingerprint is {manifest.fingerprint}, its content gives"
@@ -207,13 +255,24 @@ class Manifest:
         return cls(**content | {"counts": counts, "shards": shards})
 
 
-def merge(name: str, parts: Sequence[CategoryManifest], folders: Iterable[str]) -> Manifest:
+def _explain_missing(path: Path) -> str:
+    choice = f"+experiment={path.stem}"
+    folder = path.absolute().parents[1].name
+    if folder in list(Source):
+        choice += f" source={folder}"
+    return (
+        f"there are no data yet: {path} does not exist. To make it, run"
+        f" `python -m pipeline.ingest {choice}` and `python -m pipeline.prepare {choice}`"
+    )
+
+
+def merge(name: str, parts: Sequence[CategoryManifest], shards_root: str) -> Manifest:
     """The manifest of some categories, in their order, all ingested with the same config.
 
     Args:
         name: of the experiment.
         parts: what ingest says of each category.
-        folders: each category's folder, relative to the folder of the manifest's file.
+        shards_root: folder of the categories' folders, as `Manifest` has it.
 
     Raises:
         UserError: if the train split has no drawing, or no extent to scale by.
@@ -228,8 +287,8 @@ def merge(name: str, parts: Sequence[CategoryManifest], folders: Iterable[str]) 
             " larger train share in ingest.fractions"
         )
     shards = [
-        replace(shard, path=f"{folder}/{shard.path}")
-        for part, folder in zip(parts, folders, strict=True)
+        replace(shard, path=f"{part.category}/{shard.path}")
+        for part in parts
         for shard in part.shards
     ]
     unsigned = Manifest(
@@ -242,21 +301,45 @@ def merge(name: str, parts: Sequence[CategoryManifest], folders: Iterable[str]) 
         empty_splits=[split for split in SPLITS if drawings[split] == 0],
         offset_scale=train.offset_scale,
         longest=max(part.longest for part in parts),
+        near_duplicates={part.category: part.near_duplicates for part in parts},
+        shards_root=shards_root,
         shards=shards,
     )
     return replace(unsigned, fingerprint=unsigned.computed_fingerprint())
 
 
-def write(content: CategoryManifest | Manifest, path: Path) -> None:
-    """Writes a manifest whole or not at all, the same bytes for the same content."""
-    with replacing_file(path) as writing, writing.open("w", encoding="utf-8") as file:
-        json.dump(asdict(content), file, indent=1, ensure_ascii=False)
-        file.write("\n")
+def to_json(content: PartManifest | CategoryManifest | Manifest) -> bytes:
+    """The same bytes for the same content."""
+    text = json.dumps(asdict(content), indent=1, ensure_ascii=False)
+    return f"{_INNER_LISTS.sub(_join_lines, text)}\n".encode()
 
 
-def _read(cls: type[_Content], path: Path, remedy: str) -> _Content:
+def write(content: Manifest, path: Path) -> None:
+    """Writes a manifest whole or not at all."""
+    with replacing_file(path) as writing:
+        writing.write_bytes(to_json(content))
+
+
+_INNER_LISTS = re.compile(r"\[[\d\s,]+\]")
+"""Lists of integers: of a checksum per line, a manifest of millions would be long to scroll."""
+
+
+def _join_lines(match: re.Match[str]) -> str:
+    return " ".join(match[0].split())
+
+
+def _common_fields(content: dict[str, Any]) -> dict[str, Any]:
+    statistics = content["statistics"].items()
+    return {
+        "counts": Counts(**content["counts"]),
+        "statistics": {split: Statistics(**sums) for split, sums in statistics},
+        "shards": [Shard(**shard) for shard in content["shards"]],
+    }
+
+
+def _parse(cls: type[_Content], text: bytes, path: str, remedy: str) -> _Content:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(text)
         version = content["schema_version"]
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is not a manifest ({error}); {remedy}") from error

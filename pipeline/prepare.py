@@ -7,7 +7,16 @@ import os
 import shlex
 from typing import Any
 
-from pipeline.config import Config, IngestConfig, SourceConfig, UserError, flatten, to_dict
+from pipeline import storage
+from pipeline.config import (
+    ALL_CATEGORIES,
+    Config,
+    IngestConfig,
+    SourceConfig,
+    UserError,
+    flatten,
+    to_dict,
+)
 from pipeline.entry import command
 from pipeline.manifest import SPLITS, CategoryManifest, Manifest, merge, write
 
@@ -18,9 +27,11 @@ def prepare(config: Config) -> Manifest:
     Raises:
         UserError: if a category is not ingested, or was ingested with another config.
     """
-    parts = [_read_category(config, category) for category in config.categories]
-    shards = os.path.relpath(config.shards_dir, config.manifest_path.parent)
-    manifest = merge(config.name, parts, [f"{shards}/{name}" for name in config.categories])
+    parts = [_read_category(config, category) for category in _choose(config)]
+    root = config.shards_location
+    if not storage.is_remote(root):
+        root = os.path.relpath(root, config.manifest_path.parent)
+    manifest = merge(config.name, parts, root)
     write(manifest, config.manifest_path)
     return manifest
 
@@ -35,7 +46,26 @@ def ingest_command(config: Config, category: str) -> str:
                 overrides.append(f"{group}.{field}={_hydra_value(value)}")
     if config.data_dir != f"data/{config.source.name}":
         overrides.append(f"data_dir={_hydra_value(config.data_dir)}")
+    if config.shards_dir:
+        overrides.append(f"shards_dir={_hydra_value(config.shards_dir)}")
     return shlex.join(["python", "-m", "pipeline.ingest", *overrides])
+
+
+def _choose(config: Config) -> list[str]:
+    if config.categories != ALL_CATEGORIES:
+        return list(config.categories)
+    names = storage.list_names(config.shards_location)
+    ingested = [
+        name
+        for name in names
+        if storage.size_bytes(storage.join(config.shards_location, name, "category.json"))
+        is not None
+    ]
+    if not ingested:
+        raise UserError(
+            f"nothing is ingested in {config.shards_location}: run python -m pipeline.ingest"
+        )
+    return ingested
 
 
 def _hydra_value(value: Any) -> str:
@@ -44,11 +74,14 @@ def _hydra_value(value: Any) -> str:
 
 
 def _read_category(config: Config, category: str) -> CategoryManifest:
-    path = config.shards_dir / category / "category.json"
+    path = storage.join(config.shards_location, category, "category.json")
     remedy = f"run `{ingest_command(config, category)}`"
-    if not path.exists():
-        raise UserError(f"category {category!r} is not ingested: {path} does not exist; {remedy}")
-    part = CategoryManifest.read(path)
+    try:
+        part = CategoryManifest.parse(storage.read_bytes(path), path)
+    except FileNotFoundError as error:
+        raise UserError(
+            f"category {category!r} is not ingested: {path} does not exist; {remedy}"
+        ) from error
     found = flatten({"source": part.source, "ingest": part.ingest})
     wanted = flatten({"source": to_dict(config.source), "ingest": to_dict(config.ingest)})
     differences = [

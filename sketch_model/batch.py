@@ -2,23 +2,23 @@
 
 A batch travels as int16 stroke-3 rows without padding (about 280 bytes a sketch) and becomes
 float32 stroke-5 where the model is.
-
-Shapes: B sketches, P points of all of them together, T rows after the start row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sketch_model.annotations import Bool, Float, Int, Tensor
-from sketch_model.config import MAX_OFFSET, Augmentation
-from sketch_model.randomness import DROP, SCALE, keyed_uniform
+from sketch_model import padding
+from sketch_model.annotations import Float, Int, Tensor
+from sketch_model.config import Augmentation
 from sketch_model.strokes import validate_stroke3
 
 
@@ -150,87 +150,36 @@ def to_stroke5(
         raise ValueError(f"offset_scale must be positive and finite, got {offset_scale}")
     if width is not None:
         _check_width(packed.lengths, width)
-    device, num_points = packed.points.device, len(packed.points)
-    sketch_indices = torch.arange(packed.num_sketches, device=device)
-    sketch_of_point = sketch_indices.repeat_interleave(packed.lengths, output_size=num_points)
-    points = packed.points.to(torch.int32).clamp(-MAX_OFFSET, MAX_OFFSET)
-
-    emitted = torch.ones(num_points, dtype=torch.bool, device=device)
-    scale = torch.full((packed.num_sketches, 2), 1.0 / offset_scale, device=device)
-    if augmentation is not None:
-        emitted &= ~_dropped(packed, sketch_of_point, augmentation.drop_probability, seed)
-        scale *= _random_scale(packed.positions, augmentation.scale_factor, seed)
-
-    # A dropped point counts to the row of the last point kept: that is the merging of offsets.
-    num_emitted = torch.nn.functional.pad(emitted.cumsum(0), (1, 0))
-    emitted_before = num_emitted[packed.offsets.to(torch.int64)]
-    lengths = emitted_before.diff()
-    rows = num_emitted[1:] - emitted_before[sketch_of_point]  # 1 is the first row after the start
-    if width is None:
-        width = int(lengths.max()) + 1
-    stroke3 = _sum_rows(points, sketch_of_point * (width + 1) + rows, packed.num_sketches, width)
+    pad = _choose_padding(packed.points.device)
+    stroke5, lengths = pad(
+        packed.points,
+        packed.offsets,
+        packed.positions,
+        offset_scale=offset_scale,
+        width=width,
+        augmentation=augmentation,
+        seed=seed,
+    )
     return SketchBatch(
-        stroke5=_to_five_columns(stroke3, scale, lengths),
+        stroke5=stroke5,
         lengths=lengths,
         categories=packed.categories.to(torch.int64),
         positions=packed.positions,
     )
 
 
-def _dropped(
-    packed: PackedBatch, sketch_of_point: Int[Tensor, " points"], probability: float, seed: int
-) -> Bool[Tensor, " points"]:
-    """Which points are merged into the last point kept before them.
+def _choose_padding(device: torch.device) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The compiled loop on the CPU, if numba is there; otherwise torch. Both give the same bits."""
+    if device.type == "cpu" and _has_numba():
+        from sketch_model import compiled_padding
 
-    The reference walks along the sketch and counts points since the last pen lift. Merging never
-    changes the pen of the point kept, so the walk is the same as this: a point may be dropped if
-    it and the three points before it are of one sketch and all have the pen down.
-    """
-    device = packed.points.device
-    index = torch.arange(len(packed.points), device=device)
-    index -= packed.offsets[:-1].to(torch.int64)[sketch_of_point]
-    pen_down = torch.nn.functional.pad(packed.points[:, 2] == 0, (3, 0))
-    droppable = index >= 3
-    for shift in range(4):
-        droppable &= pen_down[shift : shift + len(index)]
-    uniform = keyed_uniform(seed, DROP, packed.positions[sketch_of_point], index)
-    return droppable & (uniform < probability)
+        return compiled_padding.pad
+    return padding.pad
 
 
-def _random_scale(
-    positions: Int[Tensor, " batch"], scale_factor: float, seed: int
-) -> Float[Tensor, "batch 2"]:
-    axes = torch.arange(2, device=positions.device)
-    uniform = keyed_uniform(seed, SCALE, positions[:, None], axes)
-    return 1.0 + scale_factor * (2.0 * uniform - 1.0)
-
-
-def _sum_rows(
-    points: Int[Tensor, "points 3"], rows: Int[Tensor, " points"], num_sketches: int, width: int
-) -> Int[Tensor, "batch rows 3"]:
-    """Adds every point to its row of an empty [num_sketches, width + 1, 3] table."""
-    table = torch.zeros(num_sketches * (width + 1) * 3, dtype=torch.int32, device=points.device)
-    columns = torch.arange(3, device=points.device)
-    # Flat, because torch's index_add_ on rows of a matrix is several times slower on the CPU.
-    table.index_add_(0, (rows[:, None] * 3 + columns).flatten(), points.flatten())
-    return table.view(num_sketches, width + 1, 3)
-
-
-def _to_five_columns(
-    stroke3: Int[Tensor, "batch rows 3"],
-    scale: Float[Tensor, "batch 2"],
-    lengths: Int[Tensor, " batch"],
-) -> Float[Tensor, "batch rows 5"]:
-    """Scales offsets and spells out the pen: down, lifted, or end after `lengths` points."""
-    num_sketches, num_rows, _ = stroke3.shape
-    row = torch.arange(num_rows, device=stroke3.device)
-    ended = row > lengths[:, None]
-    stroke5 = torch.empty(num_sketches, num_rows, 5, device=stroke3.device)
-    torch.mul(stroke3[:, :, :2], scale[:, None], out=stroke5[:, :, :2])
-    stroke5[:, :, 3] = stroke3[:, :, 2]
-    stroke5[:, :, 4] = ended
-    stroke5[:, :, 2] = 1.0 - stroke5[:, :, 3] - stroke5[:, :, 4]
-    return stroke5
+@cache
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None
 
 
 def _check_packable(sketch: NDArray[Any], index: int) -> None:

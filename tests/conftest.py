@@ -48,6 +48,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _denormals_are_numbers() -> None:
+    """Training has the processor flush them to zero, in the tests that follow it too."""
+    torch.set_flush_denormal(False)
+
+
 @pytest.fixture
 def browser() -> Iterator[Any]:
     """Headless Chromium, driven by Playwright.

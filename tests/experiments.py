@@ -27,7 +27,7 @@ from pipeline.config import (
     TrackingConfig,
     TrainConfig,
 )
-from pipeline.ingest import ingest_category
+from pipeline.ingest.driver import ingest_category
 from pipeline.prepare import prepare
 from sketch_model.config import ModelConfig
 from sketch_model.model import SketchRNN
@@ -83,7 +83,7 @@ def make_config(source: SourceConfig, folder: Path, **train: Any) -> Config:
 def make_data(config: Config) -> None:
     """Ingest and prepare."""
     for category in config.categories:
-        ingest_category(category, config.source, config.ingest, config.shards_dir)
+        ingest_category(category, config.source, config.ingest, config.shards_location)
     prepare(config)
 
 

@@ -7,18 +7,23 @@ bit is found before it is served.
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+import os
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import Source, UserError
-from pipeline.manifest import SPLITS, Manifest, Shard
+from pipeline import storage
+from pipeline.config import CacheConfig, Config, TrainOrder, UserError
+from pipeline.data.cache import open_cache
+from pipeline.data.kernels import copy_rows, find_rows, measure_rows
+from pipeline.data.local import MappedShards
+from pipeline.data.recordbatch import RecordBatch
+from pipeline.data.remote import CachedShards
+from pipeline.data.stream import Stream
+from pipeline.manifest import SPLITS, Manifest
 from sketch_model.batch import PackedBatch
 
 
@@ -28,60 +33,83 @@ class ShardedSketches:
     Attributes:
         manifest: what the shards hold.
         split: train, valid or test.
+        starts: first sketch of each record batch, and the number of all, int64 [R + 1].
+        category_of_recordbatch: index of its category in the manifest, ascending, int16 [R].
+        is_remote: whether record batches are fetched into a cache.
     """
 
-    def __init__(self, manifest_path: Path, split: str) -> None:
+    def __init__(self, manifest_path: Path, split: str, cache: CacheConfig | None = None) -> None:
         """Opens a split; fails at once if one of its shards is not there.
+
+        Shards in a remote store, however, are not asked for before their sketches are.
+
+        Args:
+            manifest_path: what prepare wrote.
+            split: train, valid or test.
+            cache: where record batches of remote shards are kept.
 
         Raises:
             UserError: if the manifest or a shard is missing, damaged or of another version.
         """
         if split not in SPLITS:
             raise ValueError(f"split {split!r} must be one of {', '.join(SPLITS)}")
-        if not manifest_path.exists():
-            raise UserError(_explain_missing(manifest_path))
         self.manifest = Manifest.read(manifest_path)
         self.split = split
-        shards = [
-            _MappedShard(manifest_path.parent / shard.path, shard)
-            for shard in self.manifest.shards
-            if shard.split == split
-        ]
-        self._recordbatches = [(shard, i) for shard in shards for i in range(shard.num_batches)]
-        rows = [shard.count_rows(i) for shard, i in self._recordbatches]
-        self._starts = np.cumsum([0, *rows])
-        self._category_of_batch = np.array(
-            [
-                self.manifest.categories.index(s.description.category)
-                for s, _ in self._recordbatches
-            ],
-            dtype=np.int16,
+        recordbatches = _read_recordbatches(manifest_path, self.manifest, split)
+        self.starts = np.cumsum([0, *(each.num_sketches for each in recordbatches)], dtype=np.int64)
+        numbers = {name: number for number, name in enumerate(self.manifest.categories)}
+        self.category_of_recordbatch = np.array(
+            [numbers[each.shard.category] for each in recordbatches], dtype=np.int16
         )
+        self._sizes_bytes = np.array([each.size_bytes for each in recordbatches], dtype=np.int64)
+        self.is_remote = storage.is_remote(self.manifest.shards_root)
+        self._shards: MappedShards | CachedShards
+        if self.is_remote:
+            cache = cache or CacheConfig()
+            folder = os.path.abspath(cache.dir)
+            self._shards = CachedShards(recordbatches, open_cache(folder, cache.size_bytes))
+        else:
+            self._shards = MappedShards(recordbatches)
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return int(self.starts[-1])
 
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
-        """Points of each sketch, [len(self)].
+        """Points of each sketch, [len(self)]; see `lengths_of`."""
+        return self.lengths_of(np.arange(len(self)))
 
-        Read without verifying checksums, which would take reading every shard whole; `gather`
-        verifies what it serves.
+    def lengths_of(self, indices: NDArray[np.int64]) -> NDArray[np.int32]:
+        """Points of the sketches at `indices` [B].
+
+        Read without verifying checksums of local shards, which would take reading every record
+        batch whole; `gather` verifies what it serves.
+
+        Raises:
+            IndexError: if an index is out of bounds.
+            UserError: if a shard is damaged beyond reading.
         """
-        parts = [np.diff(shard.read(i, verify=False).offsets) for shard, i in self._recordbatches]
-        return np.concatenate([np.empty(0, dtype=np.int32), *parts])
+        batches, rows, by_address = self._locate(indices)
+        lengths = np.empty(len(rows), dtype=np.int32)
+        self._shards.hold_unverified(batches)
+        try:
+            measure_rows(self._shards.addresses, batches, rows, by_address, lengths)
+        finally:
+            self._shards.release(batches)
+        return lengths
 
     @cached_property
     def categories(self) -> NDArray[np.int16]:
         """Index of each sketch's category in the manifest, [len(self)]."""
-        return np.repeat(self._category_of_batch, np.diff(self._starts))
+        return np.repeat(self.category_of_recordbatch, np.diff(self.starts))
 
     def gather(
         self, indices: NDArray[np.int64], positions: NDArray[np.int64] | None = None
     ) -> PackedBatch:
         """The sketches at `indices` [B], in that order; an index may repeat.
 
-        Shards are touched in the order of their addresses, whatever the order of `indices`.
+        Shards are touched in the order of their addresses, whatever the order of `indices`. Several
+        threads may gather at once.
 
         Args:
             indices: of sketches, each in [0, len(self)).
@@ -91,121 +119,91 @@ class ShardedSketches:
             IndexError: if an index is out of bounds.
             UserError: if a shard is damaged.
         """
-        indices = np.asarray(indices, dtype=np.int64)
-        if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
-            raise IndexError(
-                f"indices must lie in [0, {len(self)}), got {indices.min()} to {indices.max()}"
-            )
-        batches = np.searchsorted(self._starts, indices, side="right") - 1
-        rows = (indices - self._starts[batches]).tolist()
-        by_address = np.argsort(indices, kind="stable").tolist()
-        sketches: list[NDArray[np.int16]] = [_NO_POINTS] * len(rows)
-        for place in by_address:
-            shard, i = self._recordbatches[batches[place]]
-            sketches[place] = shard.read(i)[rows[place]]
-
-        offsets = np.cumsum([0, *map(len, sketches)], dtype=np.int32)
-        points = np.empty((offsets[-1], 3), dtype=np.int16)
-        for place in by_address:
-            points[offsets[place] : offsets[place + 1]] = sketches[place]
+        batches, rows, by_address = self._locate(indices)
+        self._shards.hold(batches)
+        try:
+            offsets, points = self._copy(batches, rows, by_address)
+        finally:
+            self._shards.release(batches)
         return PackedBatch(
             points=torch.from_numpy(points),
             offsets=torch.from_numpy(offsets),
-            categories=torch.from_numpy(self._category_of_batch[batches]),
-            positions=torch.tensor(indices if positions is None else positions, dtype=torch.int64),
+            categories=torch.from_numpy(self.category_of_recordbatch[batches]),
+            positions=torch.from_numpy(
+                np.array(indices if positions is None else positions, dtype=np.int64)
+            ),
+        )
+
+    def prefetch(self, rows: NDArray[np.int64]) -> None:
+        """Begins to fetch the record batches of some rows, if they are remote, in this order.
+
+        Raises:
+            IndexError: if a row is out of bounds.
+        """
+        if self.is_remote:
+            self._shards.prefetch(self._locate(rows)[0])
+
+    def most_bytes(self, num_recordbatches: int) -> int:
+        """What as many record batches take up at most."""
+        return int(np.sort(self._sizes_bytes)[::-1][:num_recordbatches].sum())
+
+    def _copy(
+        self, batches: NDArray[np.int64], rows: NDArray[np.int64], by_address: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int16]]:
+        """Offsets [B + 1] and points of the sketches at some rows of record batches."""
+        addresses = self._shards.addresses
+        lengths = np.empty(len(rows), dtype=np.int32)
+        measure_rows(addresses, batches, rows, by_address, lengths)
+        offsets = np.zeros(len(rows) + 1, dtype=np.int32)
+        np.cumsum(lengths, out=offsets[1:])
+        points = np.empty((offsets[-1], 3), dtype=np.int16)
+        copy_rows(addresses, batches, rows, by_address, offsets, points)
+        return offsets, points
+
+    def _locate(
+        self, indices: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Record batch and row there of each index, and their places by address; checked."""
+        indices = np.ascontiguousarray(indices, dtype=np.int64)
+        by_address = np.argsort(indices)
+        if len(indices):
+            least, greatest = indices[by_address[0]], indices[by_address[-1]]
+            if not 0 <= least <= greatest < len(self):
+                raise IndexError(f"indices must lie in [0, {len(self)}), got {least} to {greatest}")
+        batches, rows = np.empty_like(indices), np.empty_like(indices)
+        find_rows(self.starts, indices, by_address, batches, rows)
+        return batches, rows, by_address
+
+
+def check_cache(
+    train: ShardedSketches, valid: ShardedSketches, stream: Stream, config: Config
+) -> None:
+    """Refuses a cache that what is used for a while does not fit in: every batch would fetch it.
+
+    Raises:
+        UserError: if the shards are remote and the cache is too small.
+    """
+    if not train.is_remote:
+        return
+    num = 0 if config.train.resident else len(np.unique(stream.upcoming(0)))
+    needed = train.most_bytes(num) + valid.most_bytes(len(valid.starts))
+    if needed > config.cache.size_bytes:
+        choice = ""
+        if config.train.order is TrainOrder.full:
+            choice = ", or use train.order=blocks, which reads some hundred at a time"
+        raise UserError(
+            f"cache.size_bytes={config.cache.size_bytes} must be at least {needed}: with"
+            f" train.order={config.train.order}, {num} record batches in"
+            f" {train.manifest.shards_root} are read in turn, and those of the valid split. Set it"
+            f" higher{choice}"
         )
 
 
-_NO_POINTS = np.empty((0, 3), dtype=np.int16)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Views of a record batch's sketches: row r is `points[offsets[r]:offsets[r + 1]]`."""
-
-    offsets: NDArray[np.int32]
-    points: NDArray[np.int16]
-
-    def __getitem__(self, row: int) -> NDArray[np.int16]:
-        return self.points[self.offsets[row] : self.offsets[row + 1]]
-
-
-class _MappedShard:
-    """A shard that is mapped at the first touch, and verified record batch by record batch."""
-
-    def __init__(self, path: Path, description: Shard) -> None:
-        self.path = path
-        self.description = description
-        self.num_batches = len(description.ends)
-        self._rows: list[_Rows | None] = [None] * self.num_batches
-        self._verified = [False] * self.num_batches
-        size_bytes = path.stat().st_size if path.exists() else None
-        if size_bytes != description.size_bytes:
-            found = "does not exist" if size_bytes is None else f"has {size_bytes} bytes"
-            raise UserError(
-                f"{path} {found}, the manifest has {description.size_bytes} bytes; {self._remedy}"
-            )
-
-    def count_rows(self, index: int) -> int:
-        """Sketches of a record batch."""
-        full = self.description.recordbatch_rows
-        return min(full, self.description.num_sketches - index * full)
-
-    def read(self, index: int, *, verify: bool = True) -> _Rows:
-        """Views of a record batch, mapped and verified at most once."""
-        if verify and not self._verified[index]:
-            end = self.description.ends[index]
-            start = self.description.ends[index - 1] if index else 0
-            expected = self.description.crc32[index]
-            self._compare(f"record batch {index}", self._bytes[start:end], expected)
-            self._verified[index] = True
-        rows = self._rows[index]
-        if rows is None:
-            rows = self._rows[index] = self._map(index)
-        return rows
-
-    def _map(self, index: int) -> _Rows:
-        try:
-            column = self._reader.get_batch(index).column("points")
-            offsets = column.offsets.to_numpy()
-            points = column.values.values.to_numpy().reshape(-1, 3)
-            if len(offsets) != self.count_rows(index) + 1:
-                raise ValueError(f"{len(offsets) - 1} rows instead of {self.count_rows(index)}")
-        except (pa.ArrowException, KeyError, ValueError) as error:
-            raise UserError(
-                f"{self.path}, record batch {index} is damaged ({error}); {self._remedy}"
-            ) from error
-        return _Rows(offsets, points)
-
-    @cached_property
-    def _bytes(self) -> NDArray[np.uint8]:
-        return np.memmap(self.path, dtype=np.uint8, mode="r")
-
-    @cached_property
-    def _reader(self) -> pa.ipc.RecordBatchFileReader:
-        footer = self._bytes[self.description.ends[-1] :]
-        self._compare("footer", footer, self.description.footer_crc32)
-        return pa.ipc.open_file(pa.py_buffer(self._bytes))
-
-    def _compare(self, part: str, content: NDArray[np.uint8], expected: int) -> None:
-        crc32 = zlib.crc32(content.data)
-        if crc32 != expected:
-            raise UserError(
-                f"{self.path}, {part} is damaged: its CRC-32 is {crc32:08x}, the manifest has"
-                f" {expected:08x}; {self._remedy}"
-            )
-
-    @property
-    def _remedy(self) -> str:
-        return f"delete {self.path.parent}, then run ingest and prepare again"
-
-
-def _explain_missing(manifest_path: Path) -> str:
-    choice = f"+experiment={manifest_path.stem}"
-    folder = manifest_path.absolute().parents[1].name
-    if folder in list(Source):
-        choice += f" source={folder}"
-    return (
-        f"there are no data yet: {manifest_path} does not exist. To make it, run"
-        f" `python -m pipeline.ingest {choice}` and `python -m pipeline.prepare {choice}`"
-    )
+def _read_recordbatches(manifest_path: Path, manifest: Manifest, split: str) -> list[RecordBatch]:
+    root = manifest.locate_shards(manifest_path)
+    return [
+        RecordBatch(shard, storage.join(root, shard.path), index)
+        for shard in manifest.shards
+        if shard.split == split
+        for index in range(len(shard.ends))
+    ]

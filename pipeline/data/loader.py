@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from pipeline.data.order import Order
 from sketch_model.batch import PackedBatch
 
+_ANNOUNCED = 1 << 16
+"""Positions between two looks at what comes next."""
+
 
 class Sketches(Protocol):
     """A split of drawings."""
@@ -24,6 +27,9 @@ class Sketches(Protocol):
         self, indices: NDArray[np.int64], positions: NDArray[np.int64] | None = None
     ) -> PackedBatch:
         """The drawings at these rows, in this order; `positions` key their randomness."""
+
+    def prefetch(self, rows: NDArray[np.int64]) -> None:
+        """Begins to bring near what these rows are part of, if it is far away, in this order."""
 
 
 class TrainingLoader:
@@ -47,10 +53,20 @@ class TrainingLoader:
         return 2**40
 
     def __iter__(self) -> Iterator[PackedBatch]:
+        announced = -1
         while True:
+            position = self.next_step * self._order.batch_size
+            if position // _ANNOUNCED != announced:
+                announced = position // _ANNOUNCED
+                self._announce(position)
             slots = self._order.batch(self.next_step, self._rank, self._world_size)
             self.next_step += 1
             yield self._sketches.gather(slots.rows, slots.positions)
+
+    def _announce(self, position: int) -> None:
+        rows = self._order.stream.upcoming(position)
+        # Processes that share a cache begin at different places, not to fetch the same.
+        self._sketches.prefetch(np.roll(rows, -(len(rows) * self._rank // self._world_size)))
 
     def state_dict(self) -> dict[str, int]:
         """What a checkpoint keeps."""

@@ -14,12 +14,12 @@ import orjson
 from pipeline.doodles import creatures, hand, people, things
 from pipeline.doodles.dice import Dice, keyed_uniforms
 from pipeline.doodles.pen import Stroke
-from pipeline.doodles.simplification import Drawings, Floats, simplify
+from pipeline.simplification import Drawings, Floats, simplify
 
 Family: TypeAlias = Callable[[Dice], list[Stroke]]
 Columns: TypeAlias = list[list[float]]
 
-VERSION = 1
+VERSION = 2
 """Goes up when the same arguments begin to give other drawings."""
 
 FAMILIES: dict[str, Family] = {

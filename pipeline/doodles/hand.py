@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from pipeline.doodles.pen import Stroke
-from pipeline.doodles.simplification import Drawings, Floats, Integers, starts
+from pipeline.simplification import Drawings, Floats, Integers, starts
 
 UNIFORMS_PER_ROW = 12
 SAMPLES_PER_SPAN = 2

@@ -1,208 +1,227 @@
-"""Ingest of one category: all of its drawings become shards, or nothing does.
+"""One category: which of its parts are finished, and what is known of it as a whole.
 
-The shards are built in a hidden folder beside the category's, which takes its place once
-everything in it is on disk.
+A category's folder holds a folder per part, named after the config and the part's number. Parts
+that are finished stay finished, so an ingest that was killed goes on with the rest. category.json
+is written last and names every shard; what does not belong is then removed.
 """
 
 from __future__ import annotations
 
+import io
 import json
-import os
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TextIO
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pipeline.atomic import replacing_folder
-from pipeline.config import (
-    IngestConfig,
-    SourceConfig,
-    UserError,
-    check_category,
-    fingerprint,
-    to_dict,
-)
-from pipeline.ingest.parse import Drawings, Reject, parse_lines, split_lines
-from pipeline.ingest.shards import ShardWriter
-from pipeline.ingest.source import Input, open_category
-from pipeline.ingest.split import assign_splits
+from pipeline import storage
+from pipeline.config import IngestConfig, SourceConfig, UserError, fingerprint, to_dict
+from pipeline.ingest.part import PART_NAME, REJECTS_NAME, SHAPES_NAME, PartTask
+from pipeline.ingest.source import Part
+from pipeline.ingest.split import END, Cuts
 from pipeline.manifest import (
     SCHEMA_VERSION,
     SPLITS,
     CategoryManifest,
     Counts,
-    Shard,
+    PartManifest,
     Statistics,
-    write,
+    to_json,
 )
 
 MANIFEST_NAME = "category.json"
-REJECTS_NAME = "rejects.jsonl"
-TOO_LONG = "longer_than_N_max"
+CUTS_NAME = "cuts.json"
 NUM_REJECTS_SHOWN = 5
 
 
-@dataclass(frozen=True)
-class Ingested:
-    """A category that is now on disk, and whether it already was."""
+class CategoryPlan:
+    """One category that is to be ingested."""
 
-    manifest: CategoryManifest
-    unchanged: bool
+    def __init__(
+        self,
+        category: str,
+        parts: list[Part],
+        source: SourceConfig,
+        config: IngestConfig,
+        folder: str,
+    ) -> None:
+        self.category, self.parts, self.config = category, parts, config
+        self._source, self._folder = source, folder
+        self._cuts = Cuts(END, ())
+        # Whether too many records are bad is judged at the end, and changes no shard.
+        settings = {k: v for k, v in to_dict(config).items() if k != "max_reject_share"}
+        form = {"format": source.format, "quantum": source.quantum}
+        self._settings = [SCHEMA_VERSION, category, form, settings]
+        self._fingerprint = fingerprint([self._settings, [part.identity for part in parts]])
 
+    def tasks(self) -> list[PartTask]:
+        """A task per part."""
+        return [self._task(number, part) for number, part in enumerate(self.parts)]
 
-def ingest_category(
-    category: str, source: SourceConfig, config: IngestConfig, shards_dir: Path
-) -> Ingested:
-    """Makes `<shards_dir>/<category>/` with its shards, rejects.jsonl and category.json.
+    def _task(self, number: int, part: Part) -> PartTask:
+        cuts = [self._cuts.limit, self._cuts.splits]
+        mark = fingerprint([self._settings, part.identity, cuts])
+        # What was made from other things has another name, so that it outlasts the making of this.
+        folder = self._location(f"{number:05d}-{mark[:8]}")
+        return PartTask(part, self.category, self.config, self._cuts, folder, mark)
 
-    Does nothing if the folder was made from the same input files with the same config. An older
-    folder stays as it is until the new one is complete.
+    def _location(self, name: str) -> str:
+        return storage.join(self._folder, name)
 
-    Raises:
-        UserError: if the source has no such category or no usable drawing of it, if more than
-            `max_reject_share` of its lines cannot be read, or if the disk is full.
-    """
-    folder = shards_dir / check_category(category)
-    inputs = open_category(source, category)
-    identities = [each.identity for each in inputs]
-    settings = to_dict(config)
-    expected = fingerprint([SCHEMA_VERSION, category, identities, settings])
-    finished = _read_finished(folder, expected)
-    if finished is not None:
-        return Ingested(finished, unchanged=True)
-    with replacing_folder(folder) as building:
-        tally, shards = _build(inputs, category, config, building)
+    def read_finished(self) -> CategoryManifest | None:
+        """The category's manifest, if its shards are there and made from the same things."""
+        manifest = _read(CategoryManifest.parse, self._location(MANIFEST_NAME))
+        if manifest is None or manifest.fingerprint != self._fingerprint:
+            return None
+        if manifest.ingest != to_dict(self.config):
+            return None
+        return manifest if _has_shards(self._folder, manifest) else None
+
+    def read_finished_parts(self) -> dict[int, PartManifest]:
+        """The parts that are there and made from the same things."""
+        finished = {}
+        for number, task in enumerate(self.tasks()):
+            manifest = _read(PartManifest.parse, storage.join(task.folder, PART_NAME))
+            if manifest is None or manifest.fingerprint != task.fingerprint:
+                continue
+            if _has_shards(task.folder, manifest):
+                finished[number] = manifest
+        return finished
+
+    def read_cuts(self) -> bool:
+        """Takes the cuts that an earlier ingest has found; whether there are any."""
+        try:
+            content = json.loads(storage.read_bytes(self._location(CUTS_NAME)))
+        except (FileNotFoundError, ValueError):
+            return False
+        if content["fingerprint"] != self._fingerprint:
+            return False
+        self._cuts = Cuts(content["limit"], tuple(content["splits"]))
+        return True
+
+    def write_cuts(self, cuts: Cuts) -> None:
+        """Keeps the cuts, so that an ingest that is killed need not look for them again."""
+        self._cuts = cuts
+        content = {
+            "fingerprint": self._fingerprint,
+            "limit": cuts.limit,
+            "splits": list(cuts.splits),
+        }
+        storage.write_bytes(json.dumps(content).encode(), self._location(CUTS_NAME))
+
+    def finish(self, parts: dict[int, PartManifest]) -> CategoryManifest:
+        """Writes what is known of the category as a whole, and removes what is not of it."""
+        tasks, manifests = self.tasks(), [parts[number] for number in sorted(parts)]
+        counts = Counts.total([part.counts for part in manifests])
+        self._check(counts)
+        storage.write_bytes(b"".join(self._rejects(manifests)), self._location(REJECTS_NAME))
+        identities = [part.identity for part in self.parts]
         manifest = CategoryManifest(
-            category=category,
+            category=self.category,
             generated=any(identity.get("generated", False) for identity in identities),
-            source=to_dict(source),
+            source=to_dict(self._source),
             files=identities,
-            ingest=settings,
-            fingerprint=expected,
-            counts=tally.counts(),
-            longest=tally.longest,
-            statistics=tally.statistics,
-            shards=shards,
+            ingest=to_dict(self.config),
+            fingerprint=self._fingerprint,
+            counts=counts,
+            longest=max(part.longest for part in manifests),
+            statistics={
+                split: sum((part.statistics[split] for part in manifests), Statistics())
+                for split in SPLITS
+            },
+            near_duplicates=self._count_near_duplicates(manifests),
+            shards=[
+                replace(shard, path=f"{_name(task)}/{shard.path}")
+                for task, part in zip(tasks, manifests, strict=True)
+                for shard in part.shards
+            ],
         )
-        write(manifest, building / MANIFEST_NAME)
-    return Ingested(manifest, unchanged=False)
+        storage.write_bytes(to_json(manifest), self._location(MANIFEST_NAME))
+        self._prune()
+        return manifest
 
-
-@dataclass
-class _Tally:
-    """What became of the lines so far."""
-
-    lines: int = 0
-    filtered: int = 0
-    longest: int = 0
-    drawings: Counter[str] = field(default_factory=Counter)
-    rejected: Counter[str] = field(default_factory=Counter)
-    first_rejects: list[str] = field(default_factory=list)
-    statistics: dict[str, Statistics] = field(
-        default_factory=lambda: {split: Statistics() for split in SPLITS}
-    )
-
-    def add_drawings(self, split: str, drawings: Drawings) -> None:
-        self.drawings[split] += len(drawings)
-        self.longest = max(self.longest, int(drawings.lengths.max(initial=0)))
-        self.statistics[split] += Statistics.of(drawings.points)
-
-    def add_reject(self, path: str, reject: Reject) -> None:
-        self.rejected[reject.reason] += 1
-        if len(self.first_rejects) < NUM_REJECTS_SHOWN:
-            self.first_rejects.append(
-                f"{path} line {reject.line}: {reject.reason} ({reject.detail})"
+    def _check(self, counts: Counts) -> None:
+        num_rejects, config = sum(counts.rejected.values()), self.config
+        if counts.lines == 0:
+            raise UserError(f"category {self.category!r} is empty: its file has no lines")
+        if num_rejects > config.max_reject_share * counts.lines:
+            raise UserError(
+                f"{num_rejects} of {counts.lines} lines of category {self.category!r} cannot be"
+                f" read, more than ingest.max_reject_share={config.max_reject_share} allows: mend"
+                " the source or raise the share. The first are:\n  "
+                + "\n  ".join(self._first_rejects())
+            )
+        if sum(counts.drawings.values()) == 0:
+            filtered = ", ".join(f"{num} {rule}" for rule, num in counts.filtered.items())
+            raise UserError(
+                f"no drawing of category {self.category!r} is left: of {counts.lines} lines"
+                f" {filtered or 'none'} are filtered and {num_rejects} cannot be read"
             )
 
-    def counts(self) -> Counts:
-        return Counts(
-            lines=self.lines,
-            drawings={split: self.drawings[split] for split in SPLITS},
-            filtered={TOO_LONG: self.filtered},
-            rejected=dict(sorted(self.rejected.items())),
-        )
+    def _first_rejects(self) -> Iterator[str]:
+        left = NUM_REJECTS_SHOWN
+        for entry in self._read_rejects():
+            if left == 0:
+                return
+            left -= 1
+            yield f"{entry['file']} line {entry['line']}: {entry['reason']} ({entry['detail']})"
 
+    def _read_rejects(self) -> Iterator[dict[str, Any]]:
+        """The rejects of all parts, with the lines of each counted from the file's first."""
+        path, num_before = "", 0
+        for task in self.tasks():
+            if task.part.path != path:
+                path, num_before = task.part.path, 0
+            for line in storage.read_bytes(storage.join(task.folder, REJECTS_NAME)).splitlines():
+                entry = json.loads(line)
+                yield entry | {"line": entry["line"] + (num_before if entry["file"] == path else 0)}
+            manifest = _read(PartManifest.parse, storage.join(task.folder, PART_NAME))
+            assert manifest is not None
+            num_before += manifest.counts.lines
 
-def _build(
-    inputs: list[Input], category: str, config: IngestConfig, folder: Path
-) -> tuple[_Tally, list[Shard]]:
-    tally = _Tally()
-    sizes = {"recordbatch_rows": config.recordbatch_rows, "shard_rows": config.shard_rows}
-    with ExitStack() as stack:
-        rejects_file = stack.enter_context((folder / REJECTS_NAME).open("w", encoding="utf-8"))
-        writers = {
-            split: stack.enter_context(ShardWriter(folder, category, split, **sizes))
-            for split in SPLITS
+    def _rejects(self, manifests: list[PartManifest]) -> Iterator[bytes]:
+        if any(part.counts.rejected for part in manifests):
+            for entry in self._read_rejects():
+                yield json.dumps(entry).encode() + b"\n"
+
+    def _count_near_duplicates(self, manifests: list[PartManifest]) -> dict[str, int]:
+        shapes: dict[str, list[NDArray[np.uint64]]] = {split: [] for split in SPLITS}
+        for task, part in zip(self.tasks(), manifests, strict=True):
+            content = storage.read_bytes(storage.join(task.folder, SHAPES_NAME))
+            ends = np.cumsum([part.counts.drawings[split] for split in SPLITS])
+            of_part = np.split(np.load(io.BytesIO(content), allow_pickle=False), ends[:-1])
+            for split, found in zip(SPLITS, of_part, strict=True):
+                shapes[split].append(found)
+        train, *others = (np.concatenate(shapes[split]) for split in SPLITS)
+        train.sort()
+        return {
+            split: int((np.searchsorted(train, found, "right") > train.searchsorted(found)).sum())
+            for split, found in zip(SPLITS[1:], others, strict=True)
         }
-        for each in inputs:
-            for drawings in _read_drawings(each, category, tally, rejects_file):
-                _distribute(drawings, config, writers, tally)
-        _check(category, config, tally)
-        rejects_file.flush()
-        os.fsync(rejects_file.fileno())
-        shards = [shard for writer in writers.values() for shard in writer.finish()]
-    return tally, shards
+
+    def _prune(self) -> None:
+        kept = {MANIFEST_NAME, REJECTS_NAME} | {_name(task) for task in self.tasks()}
+        for name in storage.list_names(self._folder):
+            if name not in kept:
+                storage.remove(self._location(name))
 
 
-def _read_drawings(
-    source: Input, category: str, tally: _Tally, rejects_file: TextIO
-) -> Iterator[Drawings]:
-    line = 1
-    for lines in split_lines(source.read_blocks()):
-        drawings, rejects = parse_lines(lines, first_line=line, word=category)
-        line += len(lines)
-        tally.lines += len(lines)
-        for reject in rejects:
-            tally.add_reject(source.path, reject)
-            entry = {"file": source.path, "line": reject.line, "reason": reject.reason}
-            rejects_file.write(json.dumps(entry | {"detail": reject.detail}) + "\n")
-        yield drawings
+def _name(task: PartTask) -> str:
+    return task.folder.rpartition("/")[2]
 
 
-def _distribute(
-    drawings: Drawings, config: IngestConfig, writers: dict[str, ShardWriter], tally: _Tally
-) -> None:
-    fits = drawings.lengths < config.N_max  # leaves room for an end token
-    tally.filtered += len(drawings) - int(np.count_nonzero(fits))
-    split_of = assign_splits(drawings.hashes, config.split_seed, config.fractions)
-    for index, split in enumerate(SPLITS):
-        chosen = drawings.select(fits & (split_of == index))
-        writers[split].append(chosen)
-        tally.add_drawings(split, chosen)
-
-
-def _check(category: str, config: IngestConfig, tally: _Tally) -> None:
-    num_rejects = tally.rejected.total()
-    if tally.lines == 0:
-        raise UserError(f"category {category!r} is empty: its file has no lines")
-    if num_rejects > config.max_reject_share * tally.lines:
-        raise UserError(
-            f"{num_rejects} of {tally.lines} lines of category {category!r} cannot be read, more"
-            f" than ingest.max_reject_share={config.max_reject_share} allows: mend the source or"
-            " raise the share. The first are:\n  " + "\n  ".join(tally.first_rejects)
-        )
-    if tally.drawings.total() == 0:
-        raise UserError(
-            f"no drawing of category {category!r} is left: of {tally.lines} lines"
-            f" {tally.filtered} have ingest.N_max={config.N_max} points or more and {num_rejects}"
-            " cannot be read"
-        )
-
-
-def _read_finished(folder: Path, expected_fingerprint: str) -> CategoryManifest | None:
-    """The category's manifest, if its shards are there and made from the same things."""
-    path = folder / MANIFEST_NAME
-    if not path.exists():
-        return None
+def _read(parse: Callable[[bytes, str], Any], location: str) -> Any:
+    """What a manifest says; None where there is none that can be read."""
     try:
-        manifest = CategoryManifest.read(path)
-        sizes = [(folder / shard.path).stat().st_size for shard in manifest.shards]
-    except (UserError, FileNotFoundError):  # damaged or of another version: made anew
+        return parse(storage.read_bytes(location), location)
+    except (FileNotFoundError, NotADirectoryError, UserError):
         return None
-    if sizes != [shard.size_bytes for shard in manifest.shards]:
-        return None
-    return manifest if manifest.fingerprint == expected_fingerprint else None
+
+
+def _has_shards(folder: str, manifest: CategoryManifest | PartManifest) -> bool:
+    return all(
+        storage.size_bytes(storage.join(folder, shard.path)) == shard.size_bytes
+        for shard in manifest.shards
+    )

@@ -14,8 +14,9 @@ from typing import BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from pipeline.ingest.parse import Drawings
+from pipeline.ingest.records import Drawings
 from pipeline.manifest import Shard
 
 SCHEMA = pa.schema(
@@ -46,6 +47,7 @@ class ShardWriter:
         self._recordbatch_rows = recordbatch_rows
         self._recordbatches_per_shard = shard_rows // recordbatch_rows
         self._pending: list[Drawings] = []
+        self._num_pending = 0
         self._file: _ShardFile | None = None
         self._shards: list[Shard] = []
 
@@ -64,18 +66,18 @@ class ShardWriter:
     def append(self, drawings: Drawings) -> None:
         """Adds sketches; whole record batches go to disk at once."""
         self._pending.append(drawings)
-        if sum(map(len, self._pending)) < self._recordbatch_rows:
+        self._num_pending += len(drawings)
+        if self._num_pending < self._recordbatch_rows:
             return
-        ready = Drawings.concatenate(self._pending)
-        batch = np.arange(len(ready)) // self._recordbatch_rows
-        num_batches = len(ready) // self._recordbatch_rows
-        for index in range(num_batches):
-            self._write(ready.select(batch == index))
-        self._pending = [ready.select(batch == num_batches)]
+        for batch in Drawings.concatenate(self._pending).slices(self._recordbatch_rows):
+            if len(batch) == self._recordbatch_rows:
+                self._write(batch)
+                self._num_pending -= len(batch)
+        self._pending = [batch] if self._num_pending else []
 
     def finish(self) -> list[Shard]:
         """Writes what is left and describes all shards, which then are safely on disk."""
-        if any(map(len, self._pending)):
+        if self._num_pending:
             self._write(Drawings.concatenate(self._pending))
         self._close_file()
         return self._shards
@@ -178,13 +180,29 @@ class _ChecksummedFile:
 
 
 def _to_record_batch(drawings: Drawings) -> pa.RecordBatch:
-    offsets = np.concatenate([[0], np.cumsum(drawings.lengths)]).astype(np.int32)
+    num = len(drawings)
+    offsets = np.zeros(num + 1, dtype=np.int32)
+    np.cumsum(drawings.lengths, out=offsets[1:])
     rows = pa.FixedSizeListArray.from_arrays(pa.array(drawings.points.ravel()), 3)
     columns = [
         pa.ListArray.from_arrays(pa.array(offsets), rows),
         pa.array(drawings.ids),
-        pa.array(drawings.countrycode, type=pa.string()),
+        _to_strings(drawings.countrycode),
         pa.array(drawings.timestamp, type=pa.timestamp("us", tz="UTC")),
-        pa.array(drawings.recognized, type=pa.bool_()),
+        pa.array(drawings.recognized == 1, mask=drawings.recognized < 0),
     ]
     return pa.record_batch(columns, schema=SCHEMA)
+
+
+def _to_strings(codes: NDArray[np.uint8]) -> pa.StringArray:
+    """Two-letter codes [n, 2], null where they are zeros."""
+    known = codes[:, 0] != 0
+    offsets = np.zeros(len(codes) + 1, dtype=np.int32)
+    np.cumsum(2 * known, out=offsets[1:])
+    return pa.StringArray.from_buffers(
+        len(codes),
+        pa.py_buffer(offsets),
+        pa.py_buffer(codes[known].tobytes()),
+        None if known.all() else pa.py_buffer(np.packbits(known, bitorder="little")),
+        int(len(codes) - known.sum()),
+    )

@@ -1,166 +1,310 @@
 """Where drawings come from: a generator, a folder or a bucket, behind one interface.
 
-A category is one or two inputs of ndjson; each gives its bytes in blocks, and an identity that
-changes when its content may have.
+A category is a list of parts. A part is read alone, in any process, so parts are what an ingest is
+shared out by, and what it goes on from after it was killed.
 """
 
 from __future__ import annotations
 
 import difflib
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
-import fsspec
+from pipeline.config import ALL_CATEGORIES, Format, Source, SourceConfig, UserError
+from pipeline.ingest.files import File, list_files, list_folders, read_blocks, read_lines_between
+from pipeline.ingest.formats.ndjson import read_raw, read_simplified
+from pipeline.ingest.records import Parsed
 
-from pipeline.config import Source, SourceConfig, UserError
-
-BLOCK_BYTES = 256 << 10
-"""Small blocks parse faster: their objects stay in the processor's cache."""
-FETCH_BYTES = 4 << 20
-"""Asked of a bucket at once."""
-LAYOUT = "<root>/full/simplified/<word>.ndjson"
-FOLDERS = ("full/simplified", "partial/simplified")
-"""Read in this order. Lines of the second may lack every field but the drawing."""
+GENERATED_PART = 100_000
+"""Drawings in a part of a generated category."""
 GENERATED_BLOCK_LINES = 512
-
-# What gcsfs has to say reaches the user as one error; without a handler it prints tracebacks too.
-logging.getLogger("gcsfs").addHandler(logging.NullHandler())
+SVG_PART_FILES = 4096
 
 
 @dataclass(frozen=True)
-class Input:
-    """One stream of ndjson lines."""
+class Layout:
+    """Where a format's files lie below a root."""
 
-    path: str
-    """Names the input in reports; the same for the same layout, wherever its root is."""
-    identity: dict[str, Any]
-    """JSON-like: two inputs with equal identities hold the same bytes."""
-    read_blocks: Callable[[], Iterator[bytes]]
+    folders: tuple[str, ...]
+    """Read in this order."""
+    suffixes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "/".join(["<root>", *self.folders[:1], f"<word>{self.suffixes[0]}"])
 
 
-def open_category(source: SourceConfig, category: str) -> list[Input]:
-    """The inputs of a category, none of them read yet.
+LAYOUTS = {
+    # Lines of partial files may lack every field but the drawing.
+    Format.simplified: Layout(("full/simplified", "partial/simplified"), (".ndjson", ".ndjson.gz")),
+    Format.raw: Layout(("full/raw",), (".ndjson", ".ndjson.gz")),
+    Format.binary: Layout(("full/binary",), (".bin", ".bin.gz")),
+    Format.npz: Layout(("sketchrnn",), (".npz",)),
+    Format.svg: Layout((), (".svg",)),  # a folder per word
+}
+
+
+class Part(Protocol):
+    """A piece of a category that is read alone; it can be sent to another process."""
+
+    @property
+    def path(self) -> str:
+        """Names the part's file in reports; the same for the same layout, wherever its root is."""
+
+    @property
+    def size_bytes(self) -> int:
+        """About as large as the work is."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """JSON-like: two parts with equal identities hold the same records."""
+
+    def read(self) -> Iterator[Parsed]:
+        """The records, in their order, some at a time.
+
+        Raises:
+            UserError: if they cannot be had.
+        """
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """The lines of a file that begin in some of its bytes, or all of a file that has no lines."""
+
+    file: File
+    format: Format
+    word: str
+    start: int
+    stop: int
+    quantum: float
+
+    @property
+    def path(self) -> str:
+        """Relative to the root."""
+        return self.file.path
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the file."""
+        return self.stop - self.start
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The file's, and which of its bytes."""
+        return self.file.identity | {"start": self.start, "stop": self.stop}
+
+    def read(self) -> Iterator[Parsed]:
+        """Reads the part's bytes as its format says."""
+        match self.format:
+            case Format.simplified:
+                return read_simplified(self._lines(), self.word)
+            case Format.raw:
+                return read_raw(self._lines(), self.word)
+            case Format.binary:
+                from pipeline.ingest.formats.binary import read_binary
+
+                return read_binary(read_blocks(self.file))
+            case Format.npz:
+                from pipeline.ingest.formats.npz import read_npz
+
+                return read_npz(self.file, self.quantum)
+            case Format.svg:
+                raise AssertionError("SVG files come many to a part")
+
+    def _lines(self) -> Iterator[bytes]:
+        return read_lines_between(self.file, self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class SvgPart:
+    """Some SVG files of a category's folder, a drawing each."""
+
+    files: tuple[File, ...]
+
+    @property
+    def path(self) -> str:
+        """Of the folder."""
+        return self.files[0].path.rpartition("/")[0]
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the files."""
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Those of the files."""
+        return {"path": self.path, "files": [file.identity for file in self.files]}
+
+    def read(self) -> Iterator[Parsed]:
+        """Reads the files."""
+        from pipeline.ingest.formats.svg import read_svg
+
+        return read_svg(self.files)
+
+
+@dataclass(frozen=True)
+class DoodlePart:
+    """Some generated drawings of a category."""
+
+    word: str
+    first: int
+    num: int
+    seed: int
+    version: int
+
+    @property
+    def path(self) -> str:
+        """A name in place of a file's."""
+        return f"doodles/{self.word}"
+
+    @property
+    def size_bytes(self) -> int:
+        """Of a line of simplified ndjson, on average."""
+        return 500 * self.num
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the generator is asked for."""
+        return {
+            "path": self.path,
+            "generated": True,
+            "first": self.first,
+            "num": self.num,
+            "seed": self.seed,
+            "generator_version": self.version,
+        }
+
+    def read(self) -> Iterator[Parsed]:
+        """Generates the drawings."""
+        from pipeline.doodles import generate
+
+        lines = generate(self.word, self.num, self.seed, self.first)
+        return read_simplified(_blocks(lines), self.word)
+
+
+def _blocks(lines: Iterable[bytes]) -> Iterator[bytes]:
+    iterator = iter(lines)
+    while block := list(islice(iterator, GENERATED_BLOCK_LINES)):
+        yield b"".join(block)
+
+
+def open_categories(
+    source: SourceConfig, categories: Sequence[str], part_bytes: int
+) -> dict[str, list[Part]]:
+    """The parts of each category, none of them read yet; the same whoever reads them.
+
+    Args:
+        source: what to read.
+        categories: their names, or ALL_CATEGORIES.
+        part_bytes: size of the parts that files of lines are cut into.
 
     Raises:
-        UserError: if the source cannot be read, has another layout, or has no such category.
+        UserError: if the source cannot be read, has another layout, or lacks a category.
     """
-    match source.name:
-        case Source.doodles:
-            return [_open_generator(source, category)]
-        case Source.local | Source.quickdraw:
-            return _open_files(source, category)
-
-
-def _open_generator(source: SourceConfig, category: str) -> Input:
-    # Only here: who reads real drawings needs no generator.
-    from pipeline.doodles import CATEGORIES, VERSION, generate
-
-    if category not in CATEGORIES:
-        raise _unknown_category("doodles", category, list(CATEGORIES))
-    num, seed = source.num_drawings, source.seed
-
-    def read_blocks() -> Iterator[bytes]:
-        lines = generate(category, num, seed)
-        while block := list(islice(lines, GENERATED_BLOCK_LINES)):
-            yield b"".join(block)
-
-    identity = {
-        "path": f"doodles/{category}",
-        "generated": True,
-        "num_drawings": num,
-        "seed": seed,
-        "generator_version": VERSION,
-    }
-    return Input(f"doodles/{category}", identity, read_blocks)
-
-
-def _open_files(source: SourceConfig, category: str) -> list[Input]:
+    if source.name == Source.doodles:
+        return _open_generator(source, categories)
     if not source.root:
         raise UserError(
-            f"source.root is empty: set source.root=FOLDER, or QUICKDRAW_ROOT=FOLDER in the"
-            f" environment, to a folder laid out as {LAYOUT}"
+            "source.root is empty: set source.root=FOLDER, or QUICKDRAW_ROOT=FOLDER in the"
+            f" environment, to a folder laid out as {LAYOUTS[source.format]}"
         )
-    try:
-        filesystem, root = _open_filesystem(source)
-        names = _list_names(filesystem, root)
-        paths = [f"{folder}/{category}.ndjson" for folder in FOLDERS if category in names[folder]]
-        inputs = [_open_file(filesystem, source.root, root, path) for path in paths]
-    except Exception as error:  # each kind of file system raises its own
-        raise UserError(f"cannot read source.root={source.root}: {_describe(error)}") from error
-    categories = sorted(set().union(*names.values()))
-    if not categories:
-        raise UserError(
-            f"there are no drawings at source.root={source.root}: it must be an existing folder"
-            f" laid out as {LAYOUT}"
-        )
-    if not inputs:
-        raise _unknown_category(source.root, category, categories)
-    return inputs
+    if source.format == Format.svg:
+        return _open_svg(source, categories)
+    return _open_files(source, categories, part_bytes)
 
 
-def _open_filesystem(source: SourceConfig) -> tuple[fsspec.AbstractFileSystem, str]:
-    """The file system of `source.root`, and the root's path in it."""
-    if not source.root.startswith(("gs://", "gcs://")):
-        filesystem, root = fsspec.url_to_fs(source.root)
-        return filesystem, root
-    # Not the class that gcsfs registers: that one first asks over gRPC what type a bucket is, which
-    # takes an account, and waits for ever where only HTTP is spoken.
-    from gcsfs.core import GCSFileSystem
+def _open_generator(source: SourceConfig, categories: Sequence[str]) -> dict[str, list[Part]]:
+    # Only here: who reads real drawings needs no generator.
+    from pipeline.doodles import CATEGORIES, VERSION
 
-    bucket = GCSFileSystem(token="anon", endpoint_url=source.endpoint_url or None)
-    return bucket, bucket._strip_protocol(source.root)
-
-
-def _list_names(filesystem: fsspec.AbstractFileSystem, root: str) -> dict[str, set[str]]:
-    names = {}
-    for folder in FOLDERS:
-        try:
-            entries = filesystem.ls(f"{root}/{folder}", detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            entries = []
-        files = [entry.rsplit("/", 1)[-1] for entry in entries if entry.endswith(".ndjson")]
-        names[folder] = {name.removesuffix(".ndjson") for name in files}
-    return names
-
-
-def _open_file(filesystem: fsspec.AbstractFileSystem, address: str, root: str, path: str) -> Input:
-    info = filesystem.info(f"{root}/{path}")
-    uri = f"{address.rstrip('/')}/{path}"
-    size_bytes = int(info["size"])
-    version = next((str(info[key]) for key in ("etag", "mtime") if key in info), "")
-
-    def read_blocks() -> Iterator[bytes]:
-        num_bytes = 0
-        try:
-            with filesystem.open(f"{root}/{path}", "rb", block_size=FETCH_BYTES) as file:
-                while block := file.read(BLOCK_BYTES):
-                    num_bytes += len(block)
-                    yield block
-        except GeneratorExit:
-            raise
-        except Exception as error:  # each kind of file system raises its own
-            raise UserError(f"cannot read {uri}: {_describe(error)}") from error
-        if num_bytes != size_bytes:
-            raise UserError(
-                f"{uri} gave {num_bytes} bytes instead of {size_bytes}: it changed while it was"
-                " read, or the connection broke; run the same command again"
+    firsts = range(0, max(source.num_drawings, 1), GENERATED_PART)
+    return {
+        category: [
+            DoodlePart(
+                category,
+                first,
+                min(GENERATED_PART, source.num_drawings - first),
+                source.seed,
+                VERSION,
             )
-
-    identity = {"path": path, "uri": uri, "size_bytes": size_bytes, "version": version}
-    return Input(path, identity, read_blocks)
-
-
-def _unknown_category(place: str, category: str, categories: list[str]) -> UserError:
-    nearest = difflib.get_close_matches(category, categories, n=3, cutoff=0.0)
-    return UserError(
-        f"{place} has no category {category!r}; the nearest of its {len(categories)}:"
-        f" {', '.join(nearest)}"
-    )
+            for first in firsts
+        ]
+        for category in _choose(categories, CATEGORIES, "doodles")
+    }
 
 
-def _describe(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:300]}"
+def _open_files(
+    source: SourceConfig, categories: Sequence[str], part_bytes: int
+) -> dict[str, list[Part]]:
+    layout = LAYOUTS[source.format]
+    files: dict[str, list[File]] = {}
+    for folder in layout.folders:
+        for file in list_files(source.root, source.endpoint_url, folder, layout.suffixes):
+            files.setdefault(_word_of(file, layout.suffixes), []).append(file)
+    _check_listing(source, files)
+    return {
+        category: [
+            part
+            for file in _without_twins(files[category])
+            for part in _cut(file, source, category, part_bytes)
+        ]
+        for category in _choose(categories, files, source.root)
+    }
+
+
+def _without_twins(files: list[File]) -> list[File]:
+    names = [file.uri.removesuffix(".gz") for file in files]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"there are both {name} and {name}.gz: remove one of them")
+    return files
+
+
+def _cut(file: File, source: SourceConfig, category: str, part_bytes: int) -> Iterator[Part]:
+    has_lines = source.format in (Format.simplified, Format.raw) and not file.is_compressed
+    step = part_bytes if has_lines else max(file.size_bytes, 1)
+    for start in range(0, max(file.size_bytes, 1), step):
+        stop = min(start + step, file.size_bytes)
+        yield FilePart(file, source.format, category, start, stop, source.quantum)
+
+
+def _open_svg(source: SourceConfig, categories: Sequence[str]) -> dict[str, list[Part]]:
+    words = list_folders(source.root, source.endpoint_url)
+    _check_listing(source, words)
+    parts: dict[str, list[Part]] = {}
+    for category in _choose(categories, words, source.root):
+        files = list_files(source.root, source.endpoint_url, category, LAYOUTS[Format.svg].suffixes)
+        parts[category] = [
+            SvgPart(tuple(files[first : first + SVG_PART_FILES]))
+            for first in range(0, len(files), SVG_PART_FILES)
+        ]
+    return parts
+
+
+def _word_of(file: File, suffixes: Iterable[str]) -> str:
+    name = file.path.rpartition("/")[2]
+    return next(name.removesuffix(suffix) for suffix in suffixes if name.endswith(suffix))
+
+
+def _check_listing(source: SourceConfig, words: Collection[str]) -> None:
+    if not words:
+        raise UserError(
+            f"there are no {source.format} drawings at source.root={source.root}: it must be an"
+            f" existing folder laid out as {LAYOUTS[source.format]}"
+        )
+
+
+def _choose(categories: Sequence[str], words: Collection[str], place: str) -> list[str]:
+    """The categories that are asked for, each of which must be there."""
+    if list(categories) == ALL_CATEGORIES:
+        return sorted(words)
+    for category in categories:
+        if category not in words:
+            nearest = difflib.get_close_matches(category, sorted(words), n=3, cutoff=0.0)
+            raise UserError(
+                f"{place} has no category {category!r}; the nearest of its {len(words)}:"
+                f" {', '.join(nearest)}"
+            )
+    return list(categories)

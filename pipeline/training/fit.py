@@ -18,10 +18,12 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
-from pipeline.config import Config, UserError, flatten, to_dict
-from pipeline.data.dataset import ShardedSketches
+from pipeline.config import ALL_CATEGORIES, Config, UserError, flatten, to_dict
+from pipeline.data.dataset import ShardedSketches, check_cache
 from pipeline.data.loader import EvaluationLoader, TrainingLoader
 from pipeline.data.order import Order
+from pipeline.data.resident import ResidentSketches
+from pipeline.data.stream import Stream, make_stream
 from pipeline.manifest import Manifest
 from pipeline.permutation import permute
 from pipeline.results import data_spec
@@ -32,6 +34,7 @@ from pipeline.training.run import Run, check_identity, differences, open_run
 from sketch_model.model import SketchRNN
 
 _NUM_PICTURES = 6
+_SOURCE = ("name", "format", "quantum", "num_drawings", "seed")
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,10 @@ def fit(config: Config) -> FitResult:
         UserError: if the data are not there, the tracking store cannot be written, the run's
             folder holds another run, or the loss is not finite.
     """
-    train = ShardedSketches(config.manifest_path, "train")
-    valid = ShardedSketches(config.manifest_path, "valid")
+    train = ShardedSketches(config.manifest_path, "train", config.cache)
+    valid = ShardedSketches(config.manifest_path, "valid", config.cache)
     _check_data(config, train, valid)
+    check_cache(train, valid, _stream(config, train), config)
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
     run = open_run(config, train.manifest)
     if run.is_finished(config):
@@ -98,6 +102,8 @@ def _check_data(config: Config, train: ShardedSketches, valid: ShardedSketches) 
             " drawings, or a larger second share in ingest.fractions"
         )
     found, wanted = _origin(asdict(train.manifest)), _origin(to_dict(config))
+    if config.categories == ALL_CATEGORIES:
+        wanted["categories"] = train.manifest.categories
     if found != wanted:
         raise UserError(
             f"{config.manifest_path} is of another config: {differences(found, wanted)}."
@@ -107,7 +113,7 @@ def _check_data(config: Config, train: ShardedSketches, valid: ShardedSketches) 
 
 def _origin(content: dict[str, Any]) -> dict[str, Any]:
     """What decides which drawings there are; where they were read from may have changed."""
-    source = {key: content["source"][key] for key in ("name", "num_drawings", "seed")}
+    source = {key: content["source"][key] for key in _SOURCE}
     return {key: content[key] for key in ("categories", "ingest")} | {"source": source}
 
 
@@ -149,19 +155,38 @@ def _train(
     model = SketchRNN(config.model, data_spec(config, train.manifest))
     module = SketchModule(config, model, run.identity)
     trainer = _trainer(config, run, [*_callbacks(config, run, tracker, train, valid)])
-    order = Order(train.lengths, config.train.batch_size, config.train.pool, config.train.seed)
+    sketches: ShardedSketches | ResidentSketches = train
+    if config.train.resident:
+        sketches = ResidentSketches(train, trainer.strategy.root_device)
+    order = Order(
+        _stream(config, train),
+        sketches.lengths_of,
+        config.train.batch_size,
+        config.train.pool,
+        config.train.seed,
+    )
     share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
     checkpoint = run.last_checkpoint if run.last_checkpoint.exists() else None
     if checkpoint is not None:
         check_identity(checkpoint, run)
     trainer.fit(
         module,
-        TrainingLoader(train, order, **share),
+        TrainingLoader(sketches, order, **share),
         EvaluationLoader(valid, batch_size=config.evaluate.batch_size, **share),
         ckpt_path=checkpoint,
         weights_only=True,
     )
     return trainer
+
+
+def _stream(config: Config, train: ShardedSketches) -> Stream:
+    return make_stream(
+        train.starts,
+        train.category_of_recordbatch,
+        order=config.train.order,
+        balance=config.train.balance,
+        seed=config.train.seed,
+    )
 
 
 def _trainer(config: Config, run: Run, callbacks: list[Callback]) -> pl.Trainer:

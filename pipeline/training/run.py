@@ -24,7 +24,14 @@ _CODE = (
     "pipeline/training/*.py",
     "pipeline/permutation.py",
 )
-_NOT_IDENTITY = ("max_steps", "validate_every", "patience", "num_threads", "num_processes")
+_NOT_IDENTITY = (
+    "max_steps",
+    "validate_every",
+    "patience",
+    "num_threads",
+    "num_processes",
+    "resident",
+)
 """Fields of `train` that decide how far or how fast a run goes, not what it computes."""
 
 

@@ -217,3 +217,29 @@ def test_flattening_names_every_field_of_a_config() -> None:
 def test_what_a_source_would_ignore_is_refused(ignored: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         SourceConfig(**ignored)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["source.format=raw"], "source.format=raw is not what source=doodles generates"),
+        (["source=local", "source.quantum=0.5"], "source.quantum=0.5 is for source.format=npz"),
+        (["source=local", "ingest.splits=own"], "ingest.splits=own needs source.format=npz"),
+        (["ray_address=1.2.3.4:6379"], "ray_address=1.2.3.4:6379 is not read by engine=local"),
+        (["ingest.countries=[de]"], "two-letter codes in capitals"),
+        (["ingest.limit=-1"], "ingest.limit"),
+        (["ingest.part_bytes=0"], "ingest.part_bytes"),
+        (["num_workers=-2"], "num_workers"),
+        (["engine=spark"], "engine"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        compose(["+experiment=smoke", *overrides])
+    assert message in str(caught.value)
+
+
+def test_shards_lie_in_the_data_folder_unless_said_otherwise() -> None:
+    assert compose(["+experiment=smoke"]).shards_location == "data/doodles/shards"
+    assert compose(["+experiment=smoke", "data_dir=/x"]).shards_location == "/x/shards"
+    assert compose(["+experiment=smoke", "shards_dir=gs://b/s"]).shards_location == "gs://b/s"

@@ -17,9 +17,11 @@ from pipeline.manifest import (
     CategoryManifest,
     Counts,
     Manifest,
+    PartManifest,
     Shard,
     Statistics,
     merge,
+    to_json,
     write,
 )
 
@@ -30,9 +32,14 @@ def random_points(seed: int, num: int = 1000) -> np.ndarray[Any, np.dtype[np.int
     return points
 
 
+def statistics_of(points: np.ndarray[Any, np.dtype[np.int16]]) -> Statistics:
+    values = np.clip(points[:, :2].astype(int), -1000, 1000)
+    return Statistics(values.size, int(values.sum()), int((values**2).sum()))
+
+
 def make_part(category: str, seed: int, **changes: Any) -> CategoryManifest:
     shard = Shard(
-        path="train-00000.arrow",
+        path="00000-1a2b3c4d/train-00000.arrow",
         category=category,
         split="train",
         num_sketches=10,
@@ -47,7 +54,7 @@ def make_part(category: str, seed: int, **changes: Any) -> CategoryManifest:
     part = CategoryManifest(
         category=category,
         generated=False,
-        source={"name": "local", "root": "/somewhere"},
+        source={"name": "local", "root": "/somewhere", "quantum": 0.0},
         files=[{"path": f"full/simplified/{category}.ndjson"}],
         ingest={"N_max": 250},
         fingerprint="0",
@@ -58,7 +65,8 @@ def make_part(category: str, seed: int, **changes: Any) -> CategoryManifest:
             rejected={"not valid JSON": 1},
         ),
         longest=100 + seed,
-        statistics={split: Statistics.of(random_points(seed)) for split in SPLITS},
+        statistics={split: statistics_of(random_points(seed)) for split in SPLITS},
+        near_duplicates={"valid": seed, "test": 0},
         shards=[shard],
     )
     return replace(part, **changes)
@@ -66,10 +74,10 @@ def make_part(category: str, seed: int, **changes: Any) -> CategoryManifest:
 
 def test_offset_scale_is_the_pooled_population_deviation_of_clipped_offsets() -> None:
     parts = [random_points(seed) for seed in range(3)]
-    merged = sum((Statistics.of(part) for part in parts), Statistics())
+    merged = sum((statistics_of(part) for part in parts), Statistics())
     pooled = np.clip(np.concatenate(parts)[:, :2], -1000, 1000).astype(np.float64)
     assert merged.offset_scale == pytest.approx(pooled.std(ddof=0), rel=1e-12)
-    assert merged == Statistics.of(np.concatenate(parts))
+    assert merged == statistics_of(np.concatenate(parts))
 
 
 def test_statistics_are_exact_where_floats_are_not() -> None:
@@ -84,7 +92,7 @@ def test_statistics_are_exact_where_floats_are_not() -> None:
 
 def test_merge_pools_the_train_splits() -> None:
     parts = [make_part("cat", 1), make_part("sun", 2)]
-    manifest = merge("zoo", parts, ["../shards/cat", "../shards/sun"])
+    manifest = merge("zoo", parts, "../shards")
     pooled = np.concatenate([random_points(1), random_points(2)])[:, :2].clip(-1000, 1000)
     assert manifest.offset_scale == pytest.approx(pooled.astype(np.float64).std(), rel=1e-12)
     assert manifest.categories == ["cat", "sun"]
@@ -92,19 +100,23 @@ def test_merge_pools_the_train_splits() -> None:
     assert manifest.empty_splits == ["test"]
     assert (manifest.longest, manifest.N_max, manifest.generated) == (102, 250, False)
     assert [shard.path for shard in manifest.shards] == [
-        "../shards/cat/train-00000.arrow",
-        "../shards/sun/train-00000.arrow",
+        "cat/00000-1a2b3c4d/train-00000.arrow",
+        "sun/00000-1a2b3c4d/train-00000.arrow",
     ]
+    assert manifest.shards_root == "../shards"
+    assert manifest.near_duplicates["sun"] == {"valid": 2, "test": 0}
 
 
 def test_the_fingerprint_is_of_the_content() -> None:
-    def fingerprint(*parts: CategoryManifest, name: str = "zoo") -> str:
-        return merge(name, parts, ["a", "b"]).fingerprint
+    def fingerprint(*parts: CategoryManifest, name: str = "zoo", root: str = "a") -> str:
+        return merge(name, parts, root).fingerprint
 
     cat, sun = make_part("cat", 1), make_part("sun", 2)
     same = fingerprint(cat, sun)
     elsewhere = {"name": "quickdraw", "root": "gs://somewhere"}
-    assert fingerprint(replace(cat, source=elsewhere), sun, name="other") == same
+    assert fingerprint(replace(cat, source=elsewhere), sun, name="other", root="gs://b") == same
+    moved = replace(sun, shards=[replace(sun.shards[0], path="00000-0/train-00000.arrow")])
+    assert fingerprint(cat, moved) == same
     changed = replace(sun, shards=[replace(sun.shards[0], sha256="f" * 64)])
     others = [(sun, cat), (cat, changed), (cat, replace(sun, ingest={"N_max": 100}))]
     assert len({same, *[fingerprint(*parts) for parts in others[:2]]}) == 3
@@ -112,7 +124,7 @@ def test_the_fingerprint_is_of_the_content() -> None:
 
 def test_generated_drawings_are_never_unmarked() -> None:
     parts = [make_part("cat", 1), make_part("sun", 2, generated=True)]
-    assert merge("zoo", parts, ["a", "b"]).generated
+    assert merge("zoo", parts, "a").generated
 
 
 def test_an_empty_train_split_is_an_error() -> None:
@@ -120,10 +132,10 @@ def test_an_empty_train_split_is_an_error() -> None:
     statistics = {split: Statistics() for split in SPLITS}
     part = make_part("cat", 1, counts=counts, statistics=statistics)
     with pytest.raises(UserError, match="the train split of cat has 0 drawings"):
-        merge("zoo", [part], ["a"])
-    still = {split: Statistics.of(np.zeros((5, 3), dtype=np.int16)) for split in SPLITS}
+        merge("zoo", [part], "a")
+    still = {split: statistics_of(np.zeros((5, 3), dtype=np.int16)) for split in SPLITS}
     with pytest.raises(UserError, match=r"offset scale of 0\.0"):
-        merge("zoo", [make_part("cat", 1, statistics=still)], ["a"])
+        merge("zoo", [make_part("cat", 1, statistics=still)], "a")
 
 
 def test_counts_that_do_not_add_up_are_our_bug() -> None:
@@ -131,12 +143,36 @@ def test_counts_that_do_not_add_up_are_our_bug() -> None:
         Counts(lines=5, drawings={"train": 3}, filtered={}, rejected={"not valid JSON": 1})
 
 
+def test_totals_of_counts() -> None:
+    one = Counts(lines=4, drawings={"train": 3}, filtered={"b": 1}, rejected={})
+    two = Counts(lines=7, drawings={"test": 2}, filtered={"b": 1, "a": 3}, rejected={"c": 1})
+    assert Counts.total([one, two]) == Counts(
+        lines=11,
+        drawings={"train": 3, "valid": 0, "test": 2},
+        filtered={"a": 3, "b": 2},
+        rejected={"c": 1},
+    )
+
+
+def test_long_lists_stand_on_one_line() -> None:
+    text = to_json(make_part("cat", 1)).decode()
+    assert '"ends": [ 6000 ]' in text
+    assert max(map(len, text.splitlines())) < 200
+
+
 def test_manifests_survive_a_round_trip(tmp_path: Path) -> None:
     part = make_part("hot air balloon", 1)
-    manifest = merge("zoo", [part], ["../shards/cat"])
-    write(part, tmp_path / "category.json")
+    manifest = merge("zoo", [part], "../shards")
     write(manifest, tmp_path / "manifests" / "zoo.json")
-    assert CategoryManifest.read(tmp_path / "category.json") == part
+    assert CategoryManifest.parse(to_json(part), "category.json") == part
+    of_part = PartManifest(
+        fingerprint="1",
+        counts=part.counts,
+        longest=part.longest,
+        statistics=part.statistics,
+        shards=part.shards,
+    )
+    assert PartManifest.parse(to_json(of_part), "part.json") == of_part
     assert Manifest.read(tmp_path / "manifests" / "zoo.json") == manifest
 
 
@@ -144,16 +180,18 @@ def test_manifests_survive_a_round_trip(tmp_path: Path) -> None:
 def test_what_is_not_a_manifest_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "zoo.json"
     path.write_bytes(content.encode("latin-1"))
-    for kind, remedy in ((Manifest, "pipeline.prepare"), (CategoryManifest, "run ingest again")):
-        with pytest.raises(UserError, match=rf"zoo\.json is not a manifest .*{remedy}"):
-            kind.read(path)
+    with pytest.raises(UserError, match=r"zoo\.json is not a manifest .*pipeline.prepare"):
+        Manifest.read(path)
+    for kind in (CategoryManifest, PartManifest):
+        with pytest.raises(UserError, match=r"zoo\.json is not a manifest .*run ingest again"):
+            kind.parse(content.encode("latin-1"), "zoo.json")
 
 
 def test_another_version_and_other_fields_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "zoo.json"
-    good = asdict(merge("zoo", [make_part("cat", 1)], ["../shards/cat"]))
+    good = asdict(merge("zoo", [make_part("cat", 1)], "../shards"))
     cases = [
-        (good | {"schema_version": 2}, "has schema version 2, this program reads 1"),
+        (good | {"schema_version": 1}, "has schema version 1, this program reads 2"),
         (good | {"surprise": 1}, "does not hold what a manifest holds .*surprise"),
         ({k: v for k, v in good.items() if k != "shards"}, "does not hold what .*'shards'"),
         (good | {"counts": []}, "does not hold what"),
@@ -171,6 +209,6 @@ def test_offset_scale_of_aaron_sheep(quickdraw_root: Path) -> None:
     """Known from the reference implementation's own preparation of this file."""
     path = quickdraw_root / "sketchrnn" / "aaron_sheep.npz"
     with np.load(path, allow_pickle=True, encoding="latin1") as splits:
-        train = Statistics.of(np.concatenate(list(splits["train"])))
+        train = statistics_of(np.concatenate(list(splits["train"])))
     assert train.offset_scale == pytest.approx(18.5198, abs=5e-5)
     assert math.isfinite(train.offset_scale)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.permutation import derive_key, permute
+from pipeline.permutation import GOLDEN, derive_key, mix, permute
 
 
 def test_every_size_is_permuted_onto_itself() -> None:
@@ -25,6 +25,34 @@ def test_a_huge_range_is_served_piece_by_piece(size: int) -> None:
     assert image.max() > 0.99 * size
     alone = permute(asked[1000:1001], size, key=7)
     assert alone[0] == image[1000], "an element depends on those asked for beside it"
+
+
+def permute_in_numpy(indices: np.ndarray, size: int, key: int) -> np.ndarray:
+    """The same, as it is written down in the paper: an independent program."""
+
+    def key_of(*parts: int) -> np.uint64:
+        value = np.zeros(1, dtype=np.uint64)
+        for part in parts:
+            value = mix((value + GOLDEN) ^ np.array([part % 2**64], dtype=np.uint64))
+        return value[0]
+
+    half_bits = np.uint64(max(1, (int(size - 1).bit_length() + 1) // 2))
+    mask = (np.uint64(1) << half_bits) - np.uint64(1)
+    values, outside = indices.astype(np.uint64), np.arange(len(indices))
+    while len(outside):
+        left, right = values[outside] >> half_bits, values[outside] & mask
+        for number in range(6):
+            left, right = right, left ^ (mix(right ^ key_of(key, number)) & mask)
+        values[outside] = (left << half_bits) | right
+        outside = outside[values[outside] >= size]
+    return values.astype(np.int64)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100, 4097, 50_000_000, 2**34 + 1, 2**60])
+def test_the_compiled_permutation_is_that_of_the_numpy_program(size: int) -> None:
+    indices = np.random.default_rng(0).integers(0, size, 500)
+    for key in (0, 7, derive_key(-3, 5)):
+        assert np.array_equal(permute(indices, size, key), permute_in_numpy(indices, size, key))
 
 
 def test_a_key_names_one_order() -> None:

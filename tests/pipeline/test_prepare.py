@@ -14,7 +14,7 @@ import pytest
 
 from pipeline.config import Config, IngestConfig, SourceConfig, UserError
 from pipeline.entry import compose
-from pipeline.ingest import ingest_category
+from pipeline.ingest.driver import ingest_category
 from pipeline.manifest import SPLITS, CategoryManifest, Manifest
 from pipeline.prepare import ingest_command, prepare
 
@@ -40,7 +40,7 @@ def make_config(tmp_path: Path, make_source: Callable[..., SourceConfig]) -> Mak
 
 def ingest(config: Config) -> list[CategoryManifest]:
     return [
-        ingest_category(name, config.source, config.ingest, config.shards_dir).manifest
+        ingest_category(name, config.source, config.ingest, config.shards_location).manifest
         for name in config.categories
     ]
 
@@ -56,7 +56,7 @@ def test_the_manifest_holds_every_shard(make_config: MakeConfig) -> None:
         shard.sha256 for part in parts for shard in part.shards
     ]
     for shard in manifest.shards:
-        path = config.manifest_path.parent / shard.path
+        path = config.manifest_path.parent / manifest.shards_root / shard.path
         assert path.stat().st_size == shard.size_bytes
 
 
@@ -80,11 +80,11 @@ def test_a_missing_category_names_the_command_that_makes_it(make_config: MakeCon
     assert (python, dash_m, module) == ("python", "-m", "pipeline.ingest")
     commanded = compose(overrides)
     assert commanded.categories == ["hot air balloon"]
-    assert (commanded.name, commanded.source, commanded.ingest, commanded.shards_dir) == (
+    assert (commanded.name, commanded.source, commanded.ingest, commanded.shards_location) == (
         config.name,
         config.source,
         config.ingest,
-        config.shards_dir,
+        config.shards_location,
     )
 
 
@@ -133,7 +133,13 @@ def test_from_the_command_line(make_config: MakeConfig) -> None:
     assert "Traceback" not in missing.stderr
     done = run("-m", "pipeline.ingest", *overrides)
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.match(r"cat: 60 drawings \(train \d+, valid \d, test \d\), 0 filtered", done.stdout)
+    header, row, pace = done.stdout.splitlines()
+    assert header.split()[:6] == ["category", "train", "valid", "test", "filtered", "rejected"]
+    counts = row.split()
+    assert counts[0] == "cat"
+    assert sum(map(int, counts[1:4])) == 60
+    assert counts[4:6] == ["0", "0"]
+    assert pace.startswith("60 in ")
     done = run("-m", "pipeline.prepare", *overrides)
     assert (done.returncode, done.stderr) == (0, "")
     assert "1 categories, train" in done.stdout

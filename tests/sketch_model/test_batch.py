@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from sketch_model import batch, compiled_padding, padding
 from sketch_model.batch import PackedBatch, to_stroke5
 from sketch_model.config import Augmentation
 from sketch_model.randomness import DROP, keyed_uniform
@@ -206,6 +210,76 @@ def test_categories_need_one_value_per_sketch():
 def test_offset_scale_must_be_positive(offset_scale: float):
     with pytest.raises(ValueError, match="offset_scale must be positive and finite"):
         to_stroke5(PackedBatch.from_sketches(random_sketches(1)), offset_scale=offset_scale)
+
+
+@pytest.mark.parametrize("width", [None, 61, 250])
+@pytest.mark.parametrize("num", [1, 2, 100])
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        None,
+        Augmentation(),
+        Augmentation(drop_probability=0.0),
+        Augmentation(scale_factor=0.0, drop_probability=1.0),
+        Augmentation(scale_factor=1.0, drop_probability=0.5),
+    ],
+)
+def test_compiled_padding_gives_the_bits_of_the_reference(
+    width: int | None, num: int, augmentation: Augmentation | None
+):
+    for seed in range(12):
+        sketches = random_sketches(num, seed=seed, lift_share=[0.0, 0.02, 0.15][seed % 3])
+        sketches[0][:2, 0] = 30_000, -30_000  # beyond MAX_OFFSET
+        sketches[-1] = sketches[-1][:1]
+        positions = np.random.default_rng(seed).integers(0, 2**62, num).tolist()
+        packed = PackedBatch.from_sketches(sketches, positions=positions)
+        (expected, expected_lengths), (got, lengths) = (
+            pad(
+                packed.points,
+                packed.offsets,
+                packed.positions,
+                offset_scale=37.123,
+                width=width,
+                augmentation=augmentation,
+                seed=seed - 3,
+            )
+            for pad in (padding.pad, compiled_padding.pad)
+        )
+        assert torch.equal(got.view(torch.int32), expected.view(torch.int32))  # -0.0 is not 0.0
+        assert torch.equal(lengths, expected_lengths)
+        assert (got.dtype, lengths.dtype) == (expected.dtype, expected_lengths.dtype)
+
+
+def test_points_that_are_a_view_are_padded_the_same():
+    packed = PackedBatch.from_sketches(random_sketches(20))
+    strided = PackedBatch(
+        points=packed.points.repeat_interleave(2, dim=0)[::2],
+        offsets=packed.offsets.repeat_interleave(2)[::2],
+        categories=packed.categories,
+        positions=packed.positions.repeat_interleave(2)[::2],
+    )
+    arguments = {"offset_scale": 30.0, "augmentation": Augmentation()}
+    assert torch.equal(
+        to_stroke5(strided, **arguments).stroke5, to_stroke5(packed, **arguments).stroke5
+    )
+
+
+@pytest.mark.parametrize("has_numba", [True, False])
+def test_the_reference_pads_where_there_is_no_numba(monkeypatch: Any, has_numba: bool):
+    monkeypatch.setattr(batch, "_has_numba", lambda: has_numba)
+    chosen = batch._choose_padding(torch.device("cpu"))
+    assert chosen is (compiled_padding.pad if has_numba else padding.pad)
+    assert batch._choose_padding(torch.device("cuda")) is padding.pad
+
+
+def test_the_package_works_without_numba():
+    code = """
+import sys; sys.modules["numba"] = None
+import numpy as np
+from sketch_model.batch import PackedBatch, to_stroke5
+to_stroke5(PackedBatch.from_sketches([np.ones((3, 3), np.int16)]), offset_scale=1.0)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.gpu

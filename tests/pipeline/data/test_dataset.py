@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 
 from pipeline.config import Config, IngestConfig, SourceConfig, UserError
-from pipeline.data import dataset
+from pipeline.data import local, recordbatch
 from pipeline.data.dataset import ShardedSketches
-from pipeline.ingest import ingest_category
+from pipeline.data.recordbatch import Bytes, RecordBatch
+from pipeline.ingest.driver import ingest_category
 from pipeline.manifest import SPLITS
 from pipeline.prepare import prepare
 from sketch_model.strokes import polylines_to_stroke3
+from tests.pipeline.data.flips import flip_and_serve, path_of
 
 ROWS = 16
 NUM = {"cat": 300, "sun": 100}
@@ -33,7 +36,7 @@ def manifest_path(tmp_path: Path, make_source: Callable[..., SourceConfig]) -> P
         results_dir=str(tmp_path / "results"),
     )
     for category in config.categories:
-        ingest_category(category, config.source, config.ingest, config.shards_dir)
+        ingest_category(category, config.source, config.ingest, config.shards_location)
     prepare(config)
     return config.manifest_path
 
@@ -41,6 +44,11 @@ def manifest_path(tmp_path: Path, make_source: Callable[..., SourceConfig]) -> P
 @pytest.fixture
 def train(manifest_path: Path) -> ShardedSketches:
     return ShardedSketches(manifest_path, "train")
+
+
+def first_shard(manifest_path: Path) -> Path:
+    sketches = ShardedSketches(manifest_path, "train")
+    return path_of(manifest_path, next(s for s in sketches.manifest.shards if s.split == "train"))
 
 
 def each_sketch(sketches: ShardedSketches, indices: np.ndarray) -> Iterator[list[list[int]]]:
@@ -91,16 +99,27 @@ def test_shards_are_touched_in_the_order_of_addresses(
     train: ShardedSketches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     touched = []
-    read = dataset._MappedShard.read
+    verify = RecordBatch.verify
 
-    def read_and_note(self: dataset._MappedShard, index: int, **options: bool) -> dataset._Rows:
-        touched.append((self.description.category == "cat", self.path.name, index))
-        return read(self, index, **options)
+    def verify_and_note(self: RecordBatch, content: Bytes) -> None:
+        touched.append((self.shard.category == "cat", self.location, self.index))
+        verify(self, content)
 
-    monkeypatch.setattr(dataset._MappedShard, "read", read_and_note)
+    monkeypatch.setattr(RecordBatch, "verify", verify_and_note)
     train.gather(np.random.default_rng(0).permutation(len(train)))
-    assert len(touched) == len(train)
+    assert len(touched) == len(train.category_of_recordbatch)
     assert touched == sorted(touched)
+
+
+def test_a_mapped_shard_holds_no_file_open(train: ShardedSketches) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    train.gather(np.arange(len(train)))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_lengths_of_some_sketches_are_those_of_all(train: ShardedSketches) -> None:
+    some = np.random.default_rng(0).integers(0, len(train), 50)
+    assert train.lengths_of(some).tolist() == train.lengths[some].tolist()
 
 
 def test_an_empty_batch_and_indices_out_of_bounds(train: ShardedSketches) -> None:
@@ -114,18 +133,17 @@ def test_a_record_batch_is_verified_when_first_touched_and_only_then(
     train: ShardedSketches, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     verified = []
-    compare = dataset._MappedShard._compare
+    compare = recordbatch.compare_crc32
 
-    def compare_and_note(
-        self: dataset._MappedShard, part: str, content: np.ndarray, expected: int
-    ) -> None:
+    def compare_and_note(content: Bytes, expected: int, location: str, part: str) -> None:
         verified.append(part)
-        compare(self, part, content, expected)
+        compare(content, expected, location, part)
 
-    monkeypatch.setattr(dataset._MappedShard, "_compare", compare_and_note)
+    for module in (recordbatch, local):
+        monkeypatch.setattr(module, "compare_crc32", compare_and_note)
     for rows in ([0, ROWS - 1], [1], [ROWS], [0, ROWS]):
         train.gather(np.array(rows))
-    assert verified == ["record batch 0", "footer", "record batch 1"]
+    assert verified == ["footer", "record batch 0", "record batch 1"]
 
 
 def test_any_flipped_bit_is_found_before_it_is_served(manifest_path: Path) -> None:
@@ -136,7 +154,7 @@ def test_any_flipped_bit_is_found_before_it_is_served(manifest_path: Path) -> No
         for shard in ShardedSketches(manifest_path, "test").manifest.shards
         if shard.split == "test" and shard.category == "sun"
     ]
-    path = manifest_path.parent / shard.path
+    path = path_of(manifest_path, shard)
     intact = path.read_bytes()
     for place in rng.sample(range(len(intact)), 300):
         flipped = bytearray(intact)
@@ -150,10 +168,15 @@ def test_any_flipped_bit_is_found_before_it_is_served(manifest_path: Path) -> No
     assert sketches.gather(np.arange(len(sketches))).num_sketches == len(sketches)
 
 
+def test_a_flipped_bit_in_any_shard_never_reaches_a_batch(manifest_path: Path) -> None:
+    """Guarantee G5 in the order of training: batches before the damage are served, and right."""
+    assert flip_and_serve(manifest_path, 1000, seed=1) == 1000
+
+
 def test_only_the_damaged_record_batch_is_refused(manifest_path: Path) -> None:
     train = ShardedSketches(manifest_path, "train")
     shard = next(shard for shard in train.manifest.shards if shard.split == "train")
-    path = manifest_path.parent / shard.path
+    path = path_of(manifest_path, shard)
     content = bytearray(path.read_bytes())
     content[shard.ends[1] + 1000] ^= 4  # within the third record batch
     path.write_bytes(content)
@@ -168,7 +191,7 @@ def test_only_the_damaged_record_batch_is_refused(manifest_path: Path) -> None:
 
 
 def test_damage_is_found_after_lengths_were_read_without_checks(manifest_path: Path) -> None:
-    path = manifest_path.parents[1] / "shards" / "sun" / "train-00000.arrow"
+    path = first_shard(manifest_path)
     content = bytearray(path.read_bytes())
     content[1500] ^= 1
     path.write_bytes(content)
@@ -179,7 +202,7 @@ def test_damage_is_found_after_lengths_were_read_without_checks(manifest_path: P
 
 
 def test_a_missing_or_shortened_shard_is_found_at_once(manifest_path: Path) -> None:
-    path = manifest_path.parents[1] / "shards" / "sun" / "train-00000.arrow"
+    path = first_shard(manifest_path)
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=rf"{path.name} has \d+ bytes, the manifest has \d+ bytes"):
         ShardedSketches(manifest_path, "train")

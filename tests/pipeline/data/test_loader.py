@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.data.loader import EvaluationLoader, TrainingLoader
 from pipeline.data.order import Order
+from pipeline.data.stream import FullStream
 from sketch_model.batch import PackedBatch
 
 NUM = 53
@@ -29,10 +30,14 @@ class Numbered:
         chosen = indices if positions is None else positions
         return PackedBatch.from_sketches(sketches, positions=chosen.tolist())
 
+    def prefetch(self, rows: NDArray[np.int64]) -> None:
+        pass
+
 
 def loader(seed: int = 0, **share: int) -> TrainingLoader:
     sketches = Numbered()
-    return TrainingLoader(sketches, Order(sketches.lengths, 12, 4, seed), **share)
+    order = Order(FullStream(NUM, seed), sketches.lengths.__getitem__, 12, 4, seed)
+    return TrainingLoader(sketches, order, **share)
 
 
 def contents(batches: Iterator[PackedBatch], num: int) -> list[list[tuple[int, int, int]]]:

@@ -9,12 +9,13 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline.data.order import Order
+from pipeline.data.stream import FullStream
 
 LENGTHS = np.random.default_rng(0).integers(1, 200, 97).astype(np.int32)
 
 
 def make_order(*, batch_size: int = 12, pool: int = 5, seed: int = 3) -> Order:
-    return Order(LENGTHS, batch_size, pool, seed)
+    return Order(FullStream(len(LENGTHS), seed), LENGTHS.__getitem__, batch_size, pool, seed)
 
 
 def served(order: Order, num_steps: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -94,11 +95,12 @@ def test_a_batch_that_cannot_be_shared_is_an_error() -> None:
 
 
 def test_a_batch_may_be_larger_than_the_split() -> None:
-    order = Order(np.array([3, 1, 2], dtype=np.int32), 8, 1, 0)
+    lengths = np.array([3, 1, 2], dtype=np.int32)
+    order = Order(FullStream(3, 0), lengths.__getitem__, 8, 1, 0)
     _, counts = np.unique(order.batch(0).rows, return_counts=True)
     assert sorted(counts) == [2, 3, 3]
 
 
 def test_no_drawings_is_an_error() -> None:
     with pytest.raises(ValueError, match="no drawing"):
-        Order(np.array([], dtype=np.int32), 8, 1, 0)
+        FullStream(0, 0)
