@@ -1,6 +1,6 @@
 """What ingest and feed cost from a million drawings to all of them; prints one JSON line.
 
-    python -m benchmarks.scale [--sizes 1e6 1e7 5e7] [--folder /tmp]
+    python -m benchmarks.scale [--sizes 1e6 1e7 5e7] [--folder /tmp] [--text-folder /dev/shm]
 
 Makes that many drawings (benchmarks/drawings.py), some categories at a time, so that at most 1 GB
 of text exist at once; ingests them with two workers; and feeds from the shards, each measurement in
@@ -44,22 +44,28 @@ FLAT = 1.25
 """What differs by less from size to size is called flat."""
 
 
-def make_shards(num: int, folder: Path) -> tuple[Config, dict[str, float]]:
-    """Ingests about `num` drawings; the config of their manifest, and what it cost."""
+def make_shards(
+    num: int, folder: Path, text: Path | None = None
+) -> tuple[Config, dict[str, float]]:
+    """Ingests about `num` drawings; the config of their manifest, and what it cost.
+
+    The drawings are written as text to a folder `bucket` in `text`, or in `folder`.
+    """
+    bucket = (text or folder) / "bucket"
     words = name_words(max(len(CATEGORIES), round(num / CATEGORY_DRAWINGS)))
     writing_s = ingest_s = 0.0
     for first in range(0, len(words), GROUP_CATEGORIES):
         group = words[first : first + GROUP_CATEGORIES]
         start_s = time.perf_counter()
         for word in group:
-            write_simplified(folder / "bucket", word, num // len(words))
+            write_simplified(bucket, word, num // len(words))
         written_s = time.perf_counter()
-        list(ingest(configure(folder, group)))
+        list(ingest(configure(folder, group, bucket)))
         ingest_s += time.perf_counter() - written_s
         writing_s += written_s - start_s
-        shutil.rmtree(folder / "bucket")
+        shutil.rmtree(bucket)
         timing.report(f"{first + len(group)} of {len(words)} categories: {ingest_s:.1f} s")
-    config = configure(folder, words)
+    config = configure(folder, words, bucket)
     start_s = time.perf_counter()
     manifest = prepare(config)
     return config, {
@@ -85,12 +91,12 @@ def warm_up(parent: str | None) -> float:
     return cost["ingest_s"]
 
 
-def configure(folder: Path, words: list[str]) -> Config:
+def configure(folder: Path, words: list[str], bucket: Path) -> Config:
     """Nearly all drawings are in the train split."""
     return Config(
         name="scale",
         categories=words,
-        source=SourceConfig(name=Source.local, root=str(folder / "bucket")),
+        source=SourceConfig(name=Source.local, root=str(bucket)),
         ingest=IngestConfig(fractions=[0.98, 0.01, 0.01]),
         data_dir=str(folder / "data"),
         results_dir=str(folder / "results"),
@@ -144,15 +150,20 @@ def _feed_cold(manifest_path: Path, shards: list[Path]) -> dict[str, Any]:
     }
 
 
-def measure_size(num: int, start_s: float, parent: str | None) -> dict[str, Any]:
+def measure_size(
+    num: int, start_s: float, parent: str | None, text_parent: str | None
+) -> dict[str, Any]:
     """The figures of one size; its data are gone afterwards.
 
     The speed of ingest is that of its workers once they run: `start_s` is taken off each ingest,
     of which there would be but one if the text were all there at once.
     """
     timing.report(f"{num:,} drawings")
-    with tempfile.TemporaryDirectory(dir=parent) as folder:
-        config, cost = make_shards(num, Path(folder))
+    with (
+        tempfile.TemporaryDirectory(dir=parent) as folder,
+        tempfile.TemporaryDirectory(dir=text_parent or parent) as text,
+    ):
+        config, cost = make_shards(num, Path(folder), Path(text))
         running_s = cost["ingest_s"] - cost["num_ingests"] * start_s
         speed = {"ingest_per_s": round(cost["num_drawings"] / running_s)}
         return {**cost, **speed, **feed_from(config)}
@@ -188,9 +199,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=float, nargs="+", default=[1e6, 1e7, 5e7])
     parser.add_argument("--folder", help="where the data may lie for a while")
+    parser.add_argument(
+        "--text-folder", help="where 1.1 GB of text may, such as a disk in memory; --folder"
+    )
     options = parser.parse_args()
     start_s = warm_up(options.folder)
-    sizes = [measure_size(round(num), start_s, options.folder) for num in options.sizes]
+    sizes = [
+        measure_size(round(num), start_s, options.folder, options.text_folder)
+        for num in options.sizes
+    ]
     figures = {
         "benchmark": "scale",
         "machine": timing.describe_machine(),

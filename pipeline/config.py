@@ -5,14 +5,11 @@ Field names follow the paper where it has a name for the thing (N_z, M, w_KL, N_
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 from omegaconf import MISSING
 
@@ -438,22 +435,3 @@ def check_category(category: str) -> str:
             " spaces, hyphens and apostrophes, beginning with a letter or a digit"
         )
     return category
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """Plain dictionaries, lists and strings of a dataclass, as JSON can hold them."""
-    return dict(json.loads(json.dumps(asdict(config))))
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"model": {"M": 20}}` as `{"model.M": 20}`."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        path = f"{prefix}{key}"
-        flat |= flatten(value, f"{path}.") if isinstance(value, dict) else {path: value}
-    return flat
-
-
-def fingerprint(content: Any) -> str:
-    """SHA-256 of a JSON-like value, in hexadecimal, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

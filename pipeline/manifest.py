@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 
 from pipeline import storage
 from pipeline.atomic import replacing_file
-from pipeline.config import Source, UserError, fingerprint
+from pipeline.config import Source, UserError
+from pipeline.identity import fingerprint
 
 SCHEMA_VERSION = 2
 SPLITS = ("train", "valid", "test")

@@ -8,16 +8,9 @@ import shlex
 from typing import Any
 
 from pipeline import storage
-from pipeline.config import (
-    ALL_CATEGORIES,
-    Config,
-    IngestConfig,
-    SourceConfig,
-    UserError,
-    flatten,
-    to_dict,
-)
+from pipeline.config import ALL_CATEGORIES, Config, IngestConfig, SourceConfig, UserError
 from pipeline.entry import command
+from pipeline.identity import flatten, to_dict
 from pipeline.manifest import SPLITS, CategoryManifest, Manifest, merge, write
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from pipeline.atomic import replacing_file, replacing_folder
-from pipeline.config import Config, UserError, to_dict
+from pipeline.config import Config, UserError
+from pipeline.identity import to_dict
 from pipeline.manifest import Manifest
 from sketch_model import weights
 from sketch_model.config import DataSpec

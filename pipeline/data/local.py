@@ -1,7 +1,13 @@
-"""Record batches of shards on local disks, memory-mapped where they lie."""
+"""Record batches of shards on local disks, memory-mapped where they lie.
+
+The system is told that they are read here and there: by itself it reads megabytes around each page
+that is touched, which from a cold disk is most of all there is to read.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import mmap
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +18,9 @@ from numpy.typing import NDArray
 from pipeline.config import UserError
 from pipeline.data.recordbatch import Bytes, RecordBatch, compare_crc32, map_file, remedy
 from pipeline.manifest import Shard
+
+_METADATA_BYTES = 2048
+"""More than what a record batch says of its columns; the offsets of its sketches come next."""
 
 
 class MappedShards:
@@ -42,7 +51,11 @@ class MappedShards:
         """
         if self._is_verified[numbers].all():
             return
-        for number in np.unique(numbers[~self._is_verified[numbers]]).tolist():
+        missing = np.unique(numbers[~self._is_verified[numbers]]).tolist()
+        for number in missing:  # all of them first: a disk is faster at many than at one by one
+            recordbatch = self._recordbatches[number]
+            self._shards[recordbatch.location].expect(recordbatch, recordbatch.size_bytes)
+        for number in missing:
             recordbatch = self._recordbatches[number]
             self._shards[recordbatch.location].verify(recordbatch)
             self._map(number)
@@ -52,7 +65,12 @@ class MappedShards:
         """Maps record batches [B], reading no more of them than where their sketches begin."""
         if self._is_mapped[numbers].all():
             return
-        for number in np.unique(numbers[~self._is_mapped[numbers]]).tolist():
+        missing = np.unique(numbers[~self._is_mapped[numbers]]).tolist()
+        for number in missing:
+            recordbatch = self._recordbatches[number]
+            head_bytes = _METADATA_BYTES + 4 * recordbatch.num_sketches
+            self._shards[recordbatch.location].expect(recordbatch, head_bytes)
+        for number in missing:
             self._map(number)
 
     def release(self, numbers: NDArray[np.int64]) -> None:
@@ -81,6 +99,11 @@ class _MappedShard:
                 f" {remedy(location)}"
             )
 
+    def expect(self, recordbatch: RecordBatch, num_bytes: int) -> None:
+        """Has the system read the beginning of a record batch, without waiting for it."""
+        stop = min(recordbatch.start + num_bytes, recordbatch.stop)
+        _advise(self._content[recordbatch.start : stop], mmap.MADV_WILLNEED)
+
     def verify(self, recordbatch: RecordBatch) -> None:
         """Raises UserError if a record batch is not what was written."""
         recordbatch.verify(self._content[recordbatch.start : recordbatch.stop])
@@ -92,6 +115,18 @@ class _MappedShard:
     @cached_property
     def _content(self) -> Bytes:
         content = map_file(Path(self.location))
+        _advise(content, mmap.MADV_RANDOM)
         footer = content[self.description.ends[-1] :]
         compare_crc32(footer, self.description.footer_crc32, self.location, "footer")
         return content
+
+
+_madvise = ctypes.CDLL(None).madvise
+_madvise.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+
+
+def _advise(content: Bytes, advice: int) -> None:
+    """Says how mapped pages will be read. It changes no result, so failing does not matter."""
+    start = content.ctypes.data
+    skipped = start % mmap.PAGESIZE
+    _madvise(start - skipped, content.nbytes + skipped, advice)

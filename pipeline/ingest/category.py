@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline import storage
-from pipeline.config import IngestConfig, SourceConfig, UserError, fingerprint, to_dict
+from pipeline.config import IngestConfig, SourceConfig, UserError
+from pipeline.identity import fingerprint, to_dict
 from pipeline.ingest.part import PART_NAME, REJECTS_NAME, SHAPES_NAME, PartTask
 from pipeline.ingest.source import Part
 from pipeline.ingest.split import END, Cuts

@@ -18,12 +18,13 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
-from pipeline.config import ALL_CATEGORIES, Config, UserError, flatten, to_dict
+from pipeline.config import ALL_CATEGORIES, Config, UserError
 from pipeline.data.dataset import ShardedSketches, check_cache
 from pipeline.data.loader import EvaluationLoader, TrainingLoader
 from pipeline.data.order import Order
 from pipeline.data.resident import ResidentSketches
 from pipeline.data.stream import Stream, make_stream
+from pipeline.identity import flatten, to_dict
 from pipeline.manifest import Manifest
 from pipeline.permutation import permute
 from pipeline.results import data_spec

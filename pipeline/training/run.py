@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from pipeline.config import Config, UserError, fingerprint, flatten, to_dict
+from pipeline.config import Config, UserError
+from pipeline.identity import fingerprint, flatten, to_dict
 from pipeline.manifest import Manifest
 
 FORMAT_VERSION = 1

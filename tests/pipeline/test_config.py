@@ -9,17 +9,9 @@ from typing import Any
 import pytest
 from omegaconf import MISSING, OmegaConf
 
-from pipeline.config import (
-    Config,
-    Source,
-    SourceConfig,
-    UserError,
-    check_category,
-    fingerprint,
-    flatten,
-    to_dict,
-)
+from pipeline.config import Config, Source, SourceConfig, UserError, check_category
 from pipeline.entry import CONF, compose
+from pipeline.identity import fingerprint, flatten, to_dict
 from sketch_model.config import ModelConfig
 
 EXPERIMENTS = sorted(

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import json
-import multiprocessing
 import os
 import random
 import resource
-import shutil
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,12 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from pipeline.config import (
-    Engine,
-    Format,
     IngestConfig,
     Source,
     SourceConfig,
@@ -35,30 +28,19 @@ from pipeline.ingest import files, shards
 from pipeline.ingest.driver import Advance, ingest_categories, ingest_category
 from pipeline.ingest.engine import Workers
 from pipeline.ingest.formats import ndjson
-from pipeline.manifest import SPLITS, CategoryManifest, Statistics
-from tests.pipeline.ingest.formats.binary_files import encode_binary
+from pipeline.manifest import SPLITS, Statistics
+from tests.pipeline.ingest.shard_files import read_bytes, read_split
 
 MakeSource = Callable[..., SourceConfig]
 CONFIG = IngestConfig(
     N_max=45, recordbatch_rows=16, shard_rows=64, fractions=[0.6, 0.2, 0.2], max_reject_share=0.1
 )
-NUM_KILLS = 20
 IN_PARTS = replace(CONFIG, part_bytes=10_000)
 
 
 def count_points(line: bytes) -> int:
     strokes = json.loads(line)["drawing"]
     return sum(len(stroke[0]) for stroke in strokes) - 1 + (len(strokes[0][0]) == 1)
-
-
-def read_split(folder: Path, manifest: CategoryManifest, split: str) -> list[dict[str, Any]]:
-    paths = [folder / shard.path for shard in manifest.shards if shard.split == split]
-    return [row for path in paths for row in pa.ipc.open_file(path).read_all().to_pylist()]
-
-
-def read_bytes(folder: Path) -> dict[str, bytes]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
 @pytest.mark.parametrize("part_bytes", [1 << 20, 10_000, 777])
@@ -138,40 +120,6 @@ def test_the_same_source_and_config_give_the_same_bytes(
     assert read_bytes(tmp_path / "a") == read_bytes(tmp_path / "b")
 
 
-@pytest.mark.dist
-@pytest.mark.parametrize("splits", [SplitRule.fractions, SplitRule.paper])
-def test_any_number_of_processes_gives_the_same_bytes(
-    tmp_path: Path, make_source: MakeSource, splits: SplitRule
-) -> None:
-    """Guarantee G4."""
-    config, settings = make_source({"cat": 300, "sun": 50}), replace(IN_PARTS, splits=splits)
-    for name, workers in (("one", Workers()), ("three", Workers(num=3))):
-        list(ingest_categories(["sun", "cat"], config, settings, str(tmp_path / name), workers))
-    assert read_bytes(tmp_path / "one") == read_bytes(tmp_path / "three")
-    assert len(list((tmp_path / "one" / "cat").glob("0*/part.json"))) > 5
-
-
-@pytest.mark.dist
-def test_ray_gives_the_same_bytes(tmp_path: Path, make_source: MakeSource) -> None:
-    """Guarantee G4."""
-    ray = pytest.importorskip("ray")
-    config = make_source({"cat": 300, "sun": 50})
-    try:
-        for name, workers in (("one", Workers()), ("ray", Workers(Engine.ray, num=2))):
-            ingested = ingest_categories(
-                ["sun", "cat"], config, IN_PARTS, str(tmp_path / name), workers
-            )
-            assert sum(each.manifest.counts.lines for each in ingested) == 350
-        broken = make_source({"dog": [b"{"] * 9})
-        os.remove(Path(broken.root) / "full/simplified/dog.ndjson")
-        workers = Workers(Engine.ray, num=2)
-        with pytest.raises(UserError, match="has no category 'dog'"):
-            list(ingest_categories(["dog"], broken, IN_PARTS, str(tmp_path / "ray"), workers))
-    finally:
-        ray.shutdown()
-    assert read_bytes(tmp_path / "one") == read_bytes(tmp_path / "ray")
-
-
 def test_progress_adds_up(tmp_path: Path, make_source: MakeSource) -> None:
     config, advances = make_source({"cat": 300, "sun": 50}), list[Advance]()
     done = ingest_categories(
@@ -181,71 +129,6 @@ def test_progress_adds_up(tmp_path: Path, make_source: MakeSource) -> None:
     assert sum(each.num_records for each in advances) == 350
     assert {each.total_bytes for each in advances} == {sum(each.size_bytes for each in advances)}
     assert len(advances) > 5
-
-
-def test_gzip_gives_the_same_drawings(tmp_path: Path, make_source: MakeSource) -> None:
-    config = make_source({"cat": 300})
-    plain = ingest_category("cat", config, CONFIG, str(tmp_path / "plain")).manifest
-    path = Path(config.root) / "full/simplified/cat.ndjson"
-    Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(UserError, match=r"there are both .*cat\.ndjson and .*cat\.ndjson\.gz"):
-        ingest_category("cat", config, CONFIG, str(tmp_path / "both"))
-    path.unlink()
-    zipped = ingest_category("cat", config, CONFIG, str(tmp_path / "zipped")).manifest
-    assert [shard.sha256 for shard in zipped.shards] == [shard.sha256 for shard in plain.shards]
-
-
-def test_binary_files_give_the_same_sketches(
-    tmp_path: Path, make_source: MakeSource, make_lines: Callable[[str, int], list[bytes]]
-) -> None:
-    config = make_source({"cat": 300})
-    path = Path(config.root) / "full" / "binary" / "cat.bin"
-    path.parent.mkdir()
-    path.write_bytes(encode_binary(make_lines("cat", 300)))
-    rows = []
-    for form in (Format.simplified, Format.binary):
-        folder = tmp_path / form
-        done = ingest_category("cat", replace(config, format=form), CONFIG, str(folder))
-        rows.append({split: read_split(folder / "cat", done.manifest, split) for split in SPLITS})
-        for row in (row for split in SPLITS for row in rows[-1][split]):
-            row["timestamp"] = row["timestamp"].replace(microsecond=0)
-    assert rows[0] == rows[1]
-
-
-def test_own_splits_of_npz_files_are_kept(tmp_path: Path) -> None:
-    sketches = {
-        split: [np.array([[seed, num, 0], [3, 4, 1]], dtype=np.int16) for num in range(seed)]
-        for seed, split in enumerate(SPLITS, 4)
-    }
-    columns = {}
-    for split, rows in sketches.items():
-        columns[split] = np.empty(len(rows), dtype=np.object_)
-        columns[split][:] = rows
-    (tmp_path / "sketchrnn").mkdir()
-    np.savez(tmp_path / "sketchrnn" / "x.npz", **columns)  # type: ignore[arg-type]
-    config = SourceConfig(name=Source.local, root=str(tmp_path), format=Format.npz)
-    settings = replace(CONFIG, splits=SplitRule.own)
-    manifest = ingest_category("x", config, settings, str(tmp_path / "data")).manifest
-    for split in SPLITS:
-        found = [row["points"] for row in read_split(tmp_path / "data" / "x", manifest, split)]
-        assert found == [sketch.tolist() for sketch in sketches[split]]
-    np.savez(tmp_path / "sketchrnn" / "x.npz", sketches=columns["train"])
-    with pytest.raises(UserError, match=r"x\.npz does not say to which split"):
-        ingest_category("x", config, settings, str(tmp_path / "data"))
-
-
-def test_a_folder_of_svg_files_is_a_category(tmp_path: Path) -> None:
-    folder = tmp_path / "my house"
-    folder.mkdir()
-    for num in range(20):
-        line = f"<path d='M 0 0 L {num + 1} 7 L 3 20' stroke='black' fill='none'/>"
-        text = f"<svg xmlns='http://www.w3.org/2000/svg'>{line}</svg>" if num != 7 else "<svg"
-        (folder / f"{num:02d}.svg").write_text(text)
-    config = SourceConfig(name=Source.local, root=str(tmp_path), format=Format.svg)
-    manifest = ingest_category("my house", config, CONFIG, str(tmp_path / "data")).manifest
-    assert sum(manifest.counts.drawings.values()) == 19
-    [reject] = (tmp_path / "data" / "my house" / "rejects.jsonl").read_text().splitlines()
-    assert json.loads(reject)["file"] == "my house/07.svg"
 
 
 def test_filters_say_what_they_took(
@@ -438,47 +321,6 @@ def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, make_source: M
     (tmp_path / "data").write_text("a file")
     with pytest.raises(UserError, match=r"cannot write .*data/cat.* \(Not a directory\)"):
         ingest_category("cat", config, CONFIG, tmp_path / "data")
-
-
-@pytest.mark.dist
-@pytest.mark.timeout(900)
-def test_a_killed_ingest_run_again_ends_in_the_same_bytes(
-    tmp_path: Path, make_source: MakeSource
-) -> None:
-    """Guarantee G2, killed at NUM_KILLS random moments before it may end."""
-    config = make_source({"cat": 600})
-    settings = replace(CONFIG, splits=SplitRule.paper, limit=400, part_bytes=3000)
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pipeline.ingest.driver"])
-    rng = random.Random(NUM_KILLS)
-
-    def start(folder: str) -> Any:
-        arguments = ("cat", config, settings, str(tmp_path / folder))
-        process = context.Process(target=ingest_category, args=arguments)
-        process.start()
-        return process
-
-    start("warm").join()
-    start_s = time.perf_counter()
-    start("undisturbed").join()
-    duration_s = time.perf_counter() - start_s
-    num_killed, states = 0, set()
-    while num_killed < NUM_KILLS:
-        process = start("killed")
-        process.join(rng.uniform(0.0, 0.7) * duration_s)
-        if process.exitcode is None:
-            process.kill()
-            num_killed += 1
-        process.join()
-        states.add(len(list((tmp_path / "killed").rglob("part.json"))))
-        if (tmp_path / "killed" / "cat" / "category.json").exists():
-            assert read_bytes(tmp_path / "killed") == read_bytes(tmp_path / "undisturbed")
-            shutil.rmtree(tmp_path / "killed")
-    assert len(states) > NUM_KILLS // 3, "it was always killed at the same place"
-    process = start("killed")
-    process.join()
-    assert process.exitcode == 0
-    assert read_bytes(tmp_path / "killed") == read_bytes(tmp_path / "undisturbed")
 
 
 HOSTILE_NAMES = ["../../x", "/etc/passwd", "a/b", "..", ".", "", "a\0b", "a\nb", "x" * 300, " a"]

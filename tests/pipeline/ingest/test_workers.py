@@ -1,0 +1,108 @@
+"""An ingest on several processes, on Ray, and killed: the same bytes in the end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import (
+    Engine,
+    IngestConfig,
+    SourceConfig,
+    SplitRule,
+    UserError,
+)
+from pipeline.ingest.driver import ingest_categories, ingest_category
+from pipeline.ingest.engine import Workers
+from tests.pipeline.ingest.shard_files import read_bytes
+
+MakeSource = Callable[..., SourceConfig]
+CONFIG = IngestConfig(
+    N_max=45, recordbatch_rows=16, shard_rows=64, fractions=[0.6, 0.2, 0.2], max_reject_share=0.1
+)
+IN_PARTS = replace(CONFIG, part_bytes=10_000)
+NUM_KILLS = 20
+
+
+@pytest.mark.dist
+@pytest.mark.parametrize("splits", [SplitRule.fractions, SplitRule.paper])
+def test_any_number_of_processes_gives_the_same_bytes(
+    tmp_path: Path, make_source: MakeSource, splits: SplitRule
+) -> None:
+    """Guarantee G4."""
+    config, settings = make_source({"cat": 300, "sun": 50}), replace(IN_PARTS, splits=splits)
+    for name, workers in (("one", Workers()), ("three", Workers(num=3))):
+        list(ingest_categories(["sun", "cat"], config, settings, str(tmp_path / name), workers))
+    assert read_bytes(tmp_path / "one") == read_bytes(tmp_path / "three")
+    assert len(list((tmp_path / "one" / "cat").glob("0*/part.json"))) > 5
+
+
+@pytest.mark.dist
+def test_ray_gives_the_same_bytes(tmp_path: Path, make_source: MakeSource) -> None:
+    """Guarantee G4."""
+    ray = pytest.importorskip("ray")
+    config = make_source({"cat": 300, "sun": 50})
+    try:
+        for name, workers in (("one", Workers()), ("ray", Workers(Engine.ray, num=2))):
+            ingested = ingest_categories(
+                ["sun", "cat"], config, IN_PARTS, str(tmp_path / name), workers
+            )
+            assert sum(each.manifest.counts.lines for each in ingested) == 350
+        broken = make_source({"dog": [b"{"] * 9})
+        os.remove(Path(broken.root) / "full/simplified/dog.ndjson")
+        workers = Workers(Engine.ray, num=2)
+        with pytest.raises(UserError, match="has no category 'dog'"):
+            list(ingest_categories(["dog"], broken, IN_PARTS, str(tmp_path / "ray"), workers))
+    finally:
+        ray.shutdown()
+    assert read_bytes(tmp_path / "one") == read_bytes(tmp_path / "ray")
+
+
+@pytest.mark.dist
+@pytest.mark.timeout(900)
+def test_a_killed_ingest_run_again_ends_in_the_same_bytes(
+    tmp_path: Path, make_source: MakeSource
+) -> None:
+    """Guarantee G2, killed at NUM_KILLS random moments before it may end."""
+    config = make_source({"cat": 600})
+    settings = replace(CONFIG, splits=SplitRule.paper, limit=400, part_bytes=3000)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline.ingest.driver"])
+    rng = random.Random(NUM_KILLS)
+
+    def start(folder: str) -> Any:
+        arguments = ("cat", config, settings, str(tmp_path / folder))
+        process = context.Process(target=ingest_category, args=arguments)
+        process.start()
+        return process
+
+    start("warm").join()
+    start_s = time.perf_counter()
+    start("undisturbed").join()
+    duration_s = time.perf_counter() - start_s
+    num_killed, states = 0, set()
+    while num_killed < NUM_KILLS:
+        process = start("killed")
+        process.join(rng.uniform(0.0, 0.7) * duration_s)
+        if process.exitcode is None:
+            process.kill()
+            num_killed += 1
+        process.join()
+        states.add(len(list((tmp_path / "killed").rglob("part.json"))))
+        if (tmp_path / "killed" / "cat" / "category.json").exists():
+            assert read_bytes(tmp_path / "killed") == read_bytes(tmp_path / "undisturbed")
+            shutil.rmtree(tmp_path / "killed")
+    assert len(states) > NUM_KILLS // 3, "it was always killed at the same place"
+    process = start("killed")
+    process.join()
+    assert process.exitcode == 0
+    assert read_bytes(tmp_path / "killed") == read_bytes(tmp_path / "undisturbed")
