@@ -21,7 +21,7 @@ from pipeline.config import IngestConfig, SourceConfig, UserError
 from pipeline.identity import fingerprint, to_dict
 from pipeline.ingest.part import PART_NAME, REJECTS_NAME, SHAPES_NAME, PartTask
 from pipeline.ingest.source import Part
-from pipeline.ingest.split import END, Cuts
+from pipeline.ingest.split import NO_CUTS, Cuts, needs_ranks
 from pipeline.manifest import (
     SCHEMA_VERSION,
     SPLITS,
@@ -50,7 +50,7 @@ class CategoryPlan:
     ) -> None:
         self.category, self.parts, self.config = category, parts, config
         self._source, self._folder = source, folder
-        self._cuts = Cuts(END, ())
+        self._cuts = NO_CUTS
         # Whether too many records are bad is judged at the end, and changes no shard.
         settings = {k: v for k, v in to_dict(config).items() if k != "max_reject_share"}
         form = {"format": source.format, "quantum": source.quantum}
@@ -140,7 +140,7 @@ class CategoryPlan:
             ],
         )
         storage.write_bytes(to_json(manifest), self._location(MANIFEST_NAME))
-        self._prune()
+        self.prune()
         return manifest
 
     def _check(self, counts: Counts) -> None:
@@ -202,9 +202,13 @@ class CategoryPlan:
             for split, found in zip(SPLITS[1:], others, strict=True)
         }
 
-    def _prune(self) -> None:
+    def prune(self) -> None:
+        """Removes what is not of the category, as far as an ingest that was killed has not."""
+        if needs_ranks(self.config) and self._cuts == NO_CUTS and not self.read_cuts():
+            return  # the cuts, without which parts have no names, are removed after the parts
         kept = {MANIFEST_NAME, REJECTS_NAME} | {_name(task) for task in self.tasks()}
-        for name in storage.list_names(self._folder):
+        names = storage.list_names(self._folder)
+        for name in sorted(names, key=lambda name: name == CUTS_NAME):
             if name not in kept:
                 storage.remove(self._location(name))
 

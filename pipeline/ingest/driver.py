@@ -90,6 +90,7 @@ def ingest_categories(
         plan = CategoryPlan(name, parts, source, config, folder)
         finished = plan.read_finished()
         if finished is not None:
+            plan.prune()
             yield Ingested(finished, unchanged=True)
         else:
             plans.append(plan)

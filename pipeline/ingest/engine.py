@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -14,6 +15,7 @@ from pipeline.config import Engine, UserError
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
+CONNECT_TIMEOUT_S = 10.0
 _AGAIN = "run the same command again: what is finished is kept"
 
 
@@ -93,15 +95,26 @@ def _run_in_processes(
 def _connect(address: str) -> Any:
     import ray
 
-    if not ray.is_initialized():
-        try:
-            ray.init(address=address or "local", log_to_driver=False, include_dashboard=False)
-        except (ConnectionError, ValueError) as error:
-            raise UserError(
-                f"there is no Ray cluster at ray_address={address!r} ({error}): start one with"
-                " `ray start --head`, or leave ray_address empty"
-            ) from error
+    if ray.is_initialized():
+        return ray
+    try:
+        if address:
+            _knock(address)
+        ray.init(address=address or "local", log_to_driver=False, include_dashboard=False)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"there is no Ray cluster at ray_address={address!r} ({error}): give the HOST:PORT that"
+            " `ray start --head` prints, and its RAY_AUTH_MODE and token if it has one; or leave"
+            " ray_address empty"
+        ) from error
     return ray
+
+
+def _knock(address: str) -> None:
+    """Raises OSError or ValueError at once if nobody listens; Ray itself tries for minutes."""
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S):
+        pass
 
 
 def _cancel(ray: Any, running: dict[Any, int]) -> None:

@@ -34,6 +34,10 @@ class Cuts:
     """Where each split ends among the split keys; empty where it does not depend on ranks."""
 
 
+NO_CUTS = Cuts(END, ())
+"""All drawings are kept, and splits do not depend on ranks."""
+
+
 def needs_ranks(config: IngestConfig) -> bool:
     """Whether the drawings of a category must be seen once before they can be assigned."""
     return config.limit > 0 or config.splits == SplitRule.paper

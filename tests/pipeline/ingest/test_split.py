@@ -8,17 +8,15 @@ from numpy.typing import NDArray
 
 from pipeline.config import IngestConfig, SplitRule
 from pipeline.ingest.split import (
-    END,
+    NO_CUTS,
     NOWHERE,
     PAPER,
-    Cuts,
     assign_splits,
     find_cuts,
     is_within_limit,
     needs_ranks,
 )
 
-NO_CUTS = Cuts(END, ())
 HASHES = np.random.default_rng(0).integers(0, 2**64, 100_000, dtype=np.uint64)
 
 
