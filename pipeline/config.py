@@ -51,7 +51,7 @@ class SourceConfig:
     """simplified, raw and binary are the bucket's; npz is magenta's; svg is a folder of SVG files
     per category."""
     quantum: float = 0.0
-    """npz only: drawings are stored as multiples of this; 0 takes integers alone."""
+    """npz only: offsets are stored as multiples of this, at most 1000 of it; 0 takes integers."""
     endpoint_url: str = ""
     """Another server that speaks the Google Cloud Storage API, such as an emulator."""
     num_drawings: int = 0

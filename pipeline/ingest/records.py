@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.ingest.kernels import FITS, convert_strokes, copy_sketches, hash_sketches
+from sketch_model.config import MAX_OFFSET
 
 MAX_LINE_BYTES = 1 << 20
 """The longest simplified drawings take some tens of kilobytes."""
@@ -43,6 +44,7 @@ class Reason(StrEnum):
     not_number = "raw coordinate or time that is not a number"
     raw_out_of_range = "raw coordinate outside +-1000000"
     raw_travel = "raw drawing whose pen goes more than 4096 times as far as the drawing is large"
+    many_quanta = f"offset of more than {MAX_OFFSET} times source.quantum, where training clips"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ of its own. Such an array is a pickle, as its sketches differ in length; see `np
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from pipeline.ingest.files import File, read_blocks
 from pipeline.ingest.formats.npz_pickles import unpickle_objects
 from pipeline.ingest.records import MAX_COORDINATE, Parsed, Reason, Reject, from_stroke3
 from pipeline.manifest import SPLITS
+from sketch_model.config import MAX_OFFSET
 
 MAX_ARRAY_BYTES = 1 << 30
 """Of an array, which is read as a whole: the largest category of Quick, Draw! takes 0.15 GB."""
@@ -51,8 +53,9 @@ def read_npz(file: File, quantum: float) -> Iterator[Parsed]:
     With `quantum` 0 the rows are kept as they are, which takes integers. Otherwise positions, the
     sums of the offsets, are rounded to multiples of it and their differences stored, so that
     errors do not add up: no point is farther from its place than half a quantum per axis. A sketch
-    that is no stroke-3 or does not fit int16 is a reject; they are numbered in the order of the
-    arrays, whose names are in the rejects' details.
+    that is no stroke-3, does not fit int16 or has an offset of more than `MAX_OFFSET` quanta, which
+    training would clip, is a reject; they are numbered in the order of the arrays, whose names are
+    in the rejects' details.
 
     Raises:
         UserError: if the file cannot be read, is no npz file, holds anything but arrays of numbers,
@@ -190,19 +193,22 @@ class _Chunk(NamedTuple):
         if quantum:
             _quantize(rows, first, lengths, quantum)
         elif (broken := any_of(rows != np.rint(rows)) & ~infinite & ~bad_pen).any():
-            self._refuse_fractions(int(np.flatnonzero(broken)[0]))
+            largest = float(np.abs(rows[np.repeat(broken, lengths), :2]).max())
+            self._refuse_fractions(int(np.flatnonzero(broken)[0]), largest)
         # NaN is not within anything.
         return {
             Reason.not_finite: infinite,
             Reason.bad_pen: bad_pen,
             Reason.out_of_range: any_of(~(np.abs(rows[:, :2]) <= MAX_COORDINATE)),
+            Reason.many_quanta: any_of((quantum > 0) & (np.abs(rows[:, :2]) > MAX_OFFSET)),
         }
 
-    def _refuse_fractions(self, index: int) -> None:
+    def _refuse_fractions(self, index: int, largest: float) -> None:
+        finest = 2.0 ** math.ceil(math.log2(largest / MAX_OFFSET))
         raise UserError(
             f"{self.file.uri} has offsets that are not integers, in {self.array} near index"
-            f" {self.first + index}: set source.quantum to the unit to store them in, for example"
-            " source.quantum=0.0078125 (1/128)"
+            f" {self.first + index}: set source.quantum to the unit to store them in, of which no"
+            f" offset has more than {MAX_OFFSET}: here source.quantum={finest:g} or above"
         )
 
     def _reject(self, problems: dict[Reason, NDArray[np.bool_]], num_before: int) -> list[Reject]:

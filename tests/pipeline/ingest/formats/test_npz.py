@@ -159,6 +159,16 @@ def test_fractions_need_a_quantum(tmp_path: Path) -> None:
         read(tmp_path)
 
 
+def test_a_quantum_that_training_would_clip_at_is_too_fine(tmp_path: Path) -> None:
+    sketch = np.array([[93.25, 1, 0], [0, 1, 1]])
+    save(tmp_path, train=objects([sketch]))
+    with pytest.raises(UserError, match=r"here source\.quantum=0\.125 or above"):
+        read(tmp_path)
+    (coarse,), (fine,) = read(tmp_path, 0.125), read(tmp_path, 0.0625)
+    assert rows(coarse.drawings) == [[[746, 8, 0], [0, 8, 1]]]
+    assert [reject.reason for reject in fine.rejects] == [Reason.many_quanta]
+
+
 def test_other_arrays_are_an_error(tmp_path: Path) -> None:
     sketches = objects([np.array(FIRST)])
     save(tmp_path, train=sketches, more=sketches)
@@ -316,7 +326,7 @@ def test_damage_and_claims_are_one_error(tmp_path: Path, monkeypatch: pytest.Mon
         ("aaron_sheep", 0.0, [7400, 300, 300]),
         ("omniglot", 0.0, [30_000, 1000, 1000]),
         ("short_kanji", 0.0, [10_000, 600, 500]),
-        ("kanji.rdp200", 1 / 128, [10_358, 600, 500]),
+        ("kanji.rdp200", 1 / 8, [10_358, 600, 500]),
         ("face_test_only", 0.0, [2500]),
         ("radio_test_only", 0.0, [2500]),
     ],
@@ -349,5 +359,5 @@ def test_real_files(name: str, quantum: float, counts: list[int], quickdraw_root
 
 @pytest.mark.real_data
 def test_real_fractions_need_a_quantum(quickdraw_root: Path) -> None:
-    with pytest.raises(UserError, match=r"kanji\.rdp200\.npz has offsets that are not integers"):
+    with pytest.raises(UserError, match=r"kanji\.rdp200\.npz .* source\.quantum=0\.125 or above"):
         read(quickdraw_root, 0.0, "/kanji.rdp200.npz")
