@@ -218,10 +218,14 @@ def _name(task: PartTask) -> str:
 
 
 def _read(parse: Callable[[bytes, str], Any], location: str) -> Any:
-    """What a manifest says; None where there is none that can be read."""
+    """What a manifest says; None where there is none, or one that is to be made anew."""
     try:
-        return parse(storage.read_bytes(location), location)
-    except (FileNotFoundError, NotADirectoryError, UserError):
+        content = storage.read_bytes(location)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        return parse(content, location)
+    except UserError:  # damaged, or of another version
         return None
 
 

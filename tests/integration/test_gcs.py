@@ -121,6 +121,9 @@ def test_shards_are_written_to_a_bucket_and_an_ingest_goes_on_there(
     assert not bucket.writes
     assert hashes(done.manifest) == hashes(local)
     assert ingest_category(WORD, folder, CONFIG, shards_dir).unchanged
+    bucket.reads += [fail(403)]
+    with pytest.raises(UserError, match=r"cannot read gs://.*category\.json: .*Forbidden"):
+        ingest_category(WORD, folder, CONFIG, shards_dir)  # what is there is not made again
     for shard in local.shards:
         stored = bucket.content(f"some/shards/{WORD}/{shard.path}")
         assert stored == (tmp_path / "local" / WORD / shard.path).read_bytes()
