@@ -16,6 +16,7 @@ from omegaconf import MISSING
 from sketch_model.config import Augmentation, ModelConfig, at_least, within
 
 ALL_CATEGORIES = ["*"]
+_FRACTIONS = [0.9, 0.05, 0.05]
 
 
 class UserError(ValueError):
@@ -116,7 +117,7 @@ class IngestConfig:
     splits: SplitRule = SplitRule.fractions
     """fractions: by each drawing's hash; paper: 70,000/2,500/2,500 of a category, by the rank of
     the hash; own: as the file says (npz only)."""
-    fractions: list[float] = field(default_factory=lambda: [0.9, 0.05, 0.05])
+    fractions: list[float] = field(default_factory=lambda: [*_FRACTIONS])
     """Shares of the train, valid and test splits."""
     split_seed: int = 0
     max_reject_share: float = 0.01
@@ -149,6 +150,11 @@ class IngestConfig:
             raise UserError(
                 f"ingest.fractions={list(self.fractions)} must be three shares (train, valid, test)"
                 " that add up to 1, with a train share above 0"
+            )
+        if self.splits != SplitRule.fractions and list(self.fractions) != _FRACTIONS:
+            raise UserError(
+                f"ingest.fractions={list(self.fractions)} is not read by ingest.splits="
+                f"{self.splits}: leave it out, or use ingest.splits=fractions"
             )
 
 

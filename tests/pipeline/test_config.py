@@ -218,6 +218,10 @@ def test_what_a_source_would_ignore_is_refused(ignored: dict[str, Any], message:
         (["source=local", "source.quantum=0.5"], "source.quantum=0.5 is for source.format=npz"),
         (["source=local", "ingest.splits=own"], "ingest.splits=own needs source.format=npz"),
         (["ray_address=1.2.3.4:6379"], "ray_address=1.2.3.4:6379 is not read by engine=local"),
+        (
+            ["ingest.splits=paper", "ingest.fractions=[0.8,0.1,0.1]"],
+            "ingest.fractions=[0.8, 0.1, 0.1] is not read by ingest.splits=paper",
+        ),
         (["ingest.countries=[de]"], "two-letter codes in capitals"),
         (["ingest.limit=-1"], "ingest.limit"),
         (["ingest.part_bytes=0"], "ingest.part_bytes"),

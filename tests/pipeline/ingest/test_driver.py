@@ -162,7 +162,7 @@ def test_the_paper_rule_counts_what_is_left_over(
     tmp_path: Path, make_source: MakeSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipeline.ingest.split.PAPER", (140, 5, 5))
-    settings = replace(IN_PARTS, N_max=250, splits=SplitRule.paper)
+    settings = replace(IN_PARTS, N_max=250, splits=SplitRule.paper, fractions=[0.9, 0.05, 0.05])
     config = make_source({"cat": 200, "sun": 75})
     done = ingest_categories(["cat", "sun"], config, settings, str(tmp_path))
     cat, sun = (each.manifest.counts for each in done)

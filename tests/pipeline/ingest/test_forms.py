@@ -72,7 +72,7 @@ def test_own_splits_of_npz_files_are_kept(tmp_path: Path) -> None:
     (tmp_path / "sketchrnn").mkdir()
     np.savez(tmp_path / "sketchrnn" / "x.npz", **columns)  # type: ignore[arg-type]
     config = SourceConfig(name=Source.local, root=str(tmp_path), format=Format.npz)
-    settings = replace(CONFIG, splits=SplitRule.own)
+    settings = replace(CONFIG, splits=SplitRule.own, fractions=[0.9, 0.05, 0.05])
     manifest = ingest_category("x", config, settings, str(tmp_path / "data")).manifest
     for split in SPLITS:
         found = [row["points"] for row in read_split(tmp_path / "data" / "x", manifest, split)]

@@ -65,7 +65,10 @@ def test_any_number_of_processes_gives_the_same_bytes(
     tmp_path: Path, make_source: MakeSource, splits: SplitRule
 ) -> None:
     """Guarantee G4."""
-    config, settings = make_source({"cat": 300, "sun": 50}), replace(IN_PARTS, splits=splits)
+    config, settings = (
+        make_source({"cat": 300, "sun": 50}),
+        replace(IN_PARTS, splits=splits, fractions=[0.9, 0.05, 0.05]),
+    )
     for name, workers in (("one", Workers()), ("three", Workers(num=3))):
         list(ingest_categories(["sun", "cat"], config, settings, str(tmp_path / name), workers))
     assert read_bytes(tmp_path / "one") == read_bytes(tmp_path / "three")
@@ -100,7 +103,9 @@ def test_a_killed_ingest_run_again_ends_in_the_same_bytes(
 ) -> None:
     """Guarantee G2, killed at NUM_KILLS random moments before it may end."""
     config = make_source({"cat": 600})
-    settings = replace(CONFIG, splits=SplitRule.paper, limit=400, part_bytes=3000)
+    settings = replace(
+        CONFIG, splits=SplitRule.paper, limit=400, part_bytes=3000, fractions=[0.9, 0.05, 0.05]
+    )
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline.ingest.driver"])
     rng = random.Random(NUM_KILLS)
