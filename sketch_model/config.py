@@ -25,6 +25,18 @@ class Cell(StrEnum):
     """Recurrent cells of the encoder and the decoder."""
 
     lstm = "lstm"
+    layer_norm = "layer_norm"
+    """LSTM with layer normalization."""
+    hyper = "hyper"
+    """HyperLSTM: a small LSTM scales and shifts the gates of the main one at every step."""
+
+
+class Condition(StrEnum):
+    """What the decoder is told beside the latent vector."""
+
+    none = "none"
+    category = "category"
+    """A learnt embedding of the drawing's category."""
 
 
 @dataclass(kw_only=True)
@@ -33,25 +45,49 @@ class ModelConfig:
 
     conditional: bool = True
     """With an encoder and a latent vector; False is the paper's decoder-only model."""
-    cell: Cell = Cell.lstm
+    encoder_cell: Cell = Cell.lstm
     encoder_size: int = 256
     """Units of the encoder, per direction."""
+    decoder_cell: Cell = Cell.lstm
     decoder_size: int = 512
+    hyper_size: int = 256
+    """Hyper cells only: units of the small LSTM."""
+    hyper_embedding_size: int = 32
+    """Hyper cells only: numbers that the small LSTM gives for each scale and shift of a gate."""
     N_z: int = 128
     """Size of the latent vector."""
     M: int = 20
     """Components of the mixture over the next pen offset."""
+    condition: Condition = Condition.none
+    category_embedding_size: int = 32
+    """condition=category only."""
     recurrent_dropout: float = 0.10
     """Probability of dropping an element of a cell's candidate (the reference keeps 0.90)."""
+    input_dropout: float = 0.0
+    """Probability of dropping an element of what the decoder's cell reads."""
+    output_dropout: float = 0.0
+    """Probability of dropping an element of what the decoder's cell puts out."""
 
     def __post_init__(self) -> None:
-        for name in ("encoder_size", "decoder_size", "N_z", "M"):
+        for name in _SIZES:
             at_least(f"model.{name}", getattr(self, name), 1)
-        if not 0 <= self.recurrent_dropout < 1:
-            raise ValueError(
-                f"model.recurrent_dropout={self.recurrent_dropout} must be in [0, 1):"
-                " it is the probability of dropping, not of keeping"
-            )
+        for name in ("recurrent_dropout", "input_dropout", "output_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"model.{name}={getattr(self, name)} must be in [0, 1):"
+                    " it is the probability of dropping, not of keeping"
+                )
+
+
+_SIZES = (
+    "encoder_size",
+    "decoder_size",
+    "hyper_size",
+    "hyper_embedding_size",
+    "N_z",
+    "M",
+    "category_embedding_size",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

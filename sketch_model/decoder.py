@@ -1,13 +1,13 @@
-"""Autoregressive decoder: rows so far, and a latent vector, in; the next row's distribution out."""
+"""Autoregressive decoder: rows so far, and a context, in; the next row's distribution out."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
-from sketch_model.annotations import Float, Tensor
-from sketch_model.cells import LSTMState, build_cell
-from sketch_model.config import ModelConfig
+from sketch_model.annotations import Float, Int, Tensor
+from sketch_model.cells import State, build_cell
+from sketch_model.config import Condition, ModelConfig
 from sketch_model.encoder import NUM_COLUMNS, latent_linear
 from sketch_model.mixture import Mixture, output_size
 from sketch_model.recurrent import dropout_masks, unroll
@@ -16,66 +16,106 @@ from sketch_model.recurrent import dropout_masks, unroll
 class Decoder(nn.Module):
     """Ha & Eck 2017, section 3.2; without a latent vector if the model is not conditional.
 
-    The output layer's bias starts at zero (the reference draws it at random, for want of an
-    initialiser rather than on purpose).
+    What is the same at every step, the latent vector and the embedding of the category as far as
+    the model has them, is called the context. The output layer's bias starts at zero (the reference
+    draws it at random, for want of an initialiser rather than on purpose).
     """
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, num_categories: int) -> None:
         super().__init__()
-        N_z = config.N_z if config.conditional else 0
-        self.dropout = config.recurrent_dropout
-        self.cell = build_cell(config.cell, NUM_COLUMNS + N_z, config.decoder_size)
-        self.initial = latent_linear(N_z, self.cell.state_size) if config.conditional else None
+        self.recurrent_dropout = config.recurrent_dropout
+        self.input_dropout = config.input_dropout
+        self.output_dropout = config.output_dropout
+        context_size = config.N_z if config.conditional else 0
+        self.category_embedding = None
+        if config.condition is Condition.category:
+            context_size += config.category_embedding_size
+            self.category_embedding = nn.Embedding(num_categories, config.category_embedding_size)
+        self.cell = build_cell(
+            config.decoder_cell, NUM_COLUMNS + context_size, config.decoder_size, config
+        )
+        self.initial = latent_linear(context_size, self.cell.state_size) if context_size else None
         self.output = nn.Linear(config.decoder_size, output_size(config.M))
         nn.init.xavier_uniform_(self.output.weight)
         nn.init.zeros_(self.output.bias)
 
-    def initial_state(self, z: Float[Tensor, "batch N_z"] | None, batch_size: int) -> LSTMState:
-        """tanh of a linear map of z; zero without z."""
-        if self.initial is None or z is None:
+    def context(
+        self, z: Float[Tensor, "batch N_z"] | None, categories: Int[Tensor, " batch"] | None
+    ) -> Float[Tensor, "batch context"] | None:
+        """[z ; embedding of the category], as far as the model has them; None if it has neither.
+
+        Args:
+            z: None if the model is not conditional.
+            categories: indices; only read with condition=category.
+        """
+        if self.category_embedding is None:
+            return z
+        assert categories is not None
+        embedding: Tensor = self.category_embedding(categories)
+        return embedding if z is None else torch.cat([z, embedding], dim=-1)
+
+    def initial_state(
+        self, context: Float[Tensor, "batch context"] | None, batch_size: int
+    ) -> State:
+        """tanh of a linear map of the context; zero without one."""
+        if self.initial is None or context is None:
             return self.cell.zero_state(batch_size)
-        return self.cell.split_state(torch.tanh(self.initial(z)))
+        return self.cell.split_state(torch.tanh(self.initial(context)))
 
     def forward(
         self,
         rows: Float[Tensor, "batch time 5"],
-        z: Float[Tensor, "batch N_z"] | None,
+        context: Float[Tensor, "batch context"] | None,
         generator: torch.Generator | None = None,
-    ) -> Mixture:
-        """Distribution of each next row, the true rows being fed (teacher forcing).
+    ) -> Float[Tensor, "batch time outputs"]:
+        """What `Mixture.from_output` reads of each next row, the true rows being fed.
 
         In float32 also under autocast, but for the products of the recurrence: bf16 keeps about
-        three digits, too few for means and a log-sum-exp over components.
+        three digits, too few for means and a log-sum-exp over components. In memory the outputs
+        come first and the sketches last, so that losses work on contiguous slabs per parameter
+        rather than on M numbers at a time.
 
         Args:
-            rows: stroke-5 from the start row on.
-            z: None if the model is not conditional.
+            rows: stroke-5 from the start row on (teacher forcing).
+            context: as `context` gives it.
             generator: of the dropout masks, while training.
         """
         batch_size, num_steps, _ = rows.shape
-        masks = dropout_masks(
-            (num_steps, batch_size, self.cell.size),
-            self.dropout if self.training else 0.0,
-            device=rows.device,
-            generator=generator,
-        )
+        inputs = rows.transpose(0, 1)
+
+        def masks(probability: float, size: int) -> Tensor | None:
+            return dropout_masks(
+                (num_steps, batch_size, size),
+                probability if self.training else 0.0,
+                device=rows.device,
+                generator=generator,
+            )
+
+        candidate_masks = masks(self.recurrent_dropout, self.cell.size)
+        input_masks = masks(self.input_dropout, self.cell.input_size)
+        output_masks = masks(self.output_dropout, self.cell.size)
         with torch.autocast(rows.device.type, enabled=False):
-            state = self.initial_state(z, batch_size)
-        hidden = unroll(self.cell, rows.transpose(0, 1), state, constant=z, masks=masks)
+            state = self.initial_state(context, batch_size)
+        if input_masks is not None:  # the context is then another one at every step
+            if context is not None:
+                inputs = torch.cat([inputs, context.expand(num_steps, -1, -1)], dim=-1)
+            inputs, context = inputs * input_masks, None
+        hidden = unroll(self.cell, inputs, state, constant=context, masks=candidate_masks)
+        if output_masks is not None:
+            hidden = hidden * output_masks
         with torch.autocast(rows.device.type, enabled=False):
-            # Outputs first, rows last: the losses then work on contiguous slabs per parameter
-            # rather than on M numbers at a time.
             output = torch.addmm(
                 self.output.bias[:, None], self.output.weight, hidden.flatten(0, 1).t()
             )
-        return Mixture.from_output(output.view(-1, num_steps, batch_size).permute(2, 1, 0))
+        return output.view(-1, num_steps, batch_size).permute(2, 1, 0)
 
     def step(
         self,
         row: Float[Tensor, "batch 5"],
-        z: Float[Tensor, "batch N_z"] | None,
-        state: LSTMState,
-    ) -> tuple[Mixture, LSTMState]:
+        context: Float[Tensor, "batch context"] | None,
+        state: State,
+    ) -> tuple[Mixture, State]:
         """Distribution of the row after `row`, and the state there; for sampling, no dropout."""
-        state = self.cell(row if z is None else torch.cat([row, z], dim=-1), state)
+        inputs = row if context is None else torch.cat([row, context], dim=-1)
+        state = self.cell(inputs, state)
         return Mixture.from_output(self.output(state.h)), state

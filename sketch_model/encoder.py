@@ -11,7 +11,7 @@ from torch import nn
 from sketch_model.annotations import Float, Int, Tensor
 from sketch_model.cells import build_cell
 from sketch_model.config import ModelConfig
-from sketch_model.recurrent import dropout_masks, last_outputs, unroll
+from sketch_model.recurrent import dropout_masks, unroll_to_ends
 
 NUM_COLUMNS: Final = 5
 """Columns of stroke-5."""
@@ -39,8 +39,8 @@ class Encoder(nn.Module):
         super().__init__()
         size = config.encoder_size
         self.dropout = config.recurrent_dropout
-        self.forward_cell = build_cell(config.cell, NUM_COLUMNS, size)
-        self.backward_cell = build_cell(config.cell, NUM_COLUMNS, size)
+        self.forward_cell = build_cell(config.encoder_cell, NUM_COLUMNS, size, config)
+        self.backward_cell = build_cell(config.encoder_cell, NUM_COLUMNS, size, config)
         self.mean = latent_linear(2 * size, config.N_z)
         self.log_variance = latent_linear(2 * size, config.N_z)
 
@@ -68,8 +68,7 @@ class Encoder(nn.Module):
                 device=rows.device,
                 generator=generator,
             )
-            outputs = unroll(cell, rows, cell.zero_state(batch_size), masks=masks)
-            ends.append(last_outputs(outputs, lengths))
+            ends.append(unroll_to_ends(cell, rows, lengths, masks=masks))
         with torch.autocast(points.device.type, enabled=False):
             summary = torch.cat(ends, dim=-1)
             return Posterior(self.mean(summary), self.log_variance(summary))

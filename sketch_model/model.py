@@ -17,7 +17,7 @@ from torch import nn
 
 from sketch_model.annotations import Float, Tensor
 from sketch_model.batch import SketchBatch
-from sketch_model.config import MAX_OFFSET, DataSpec, ModelConfig
+from sketch_model.config import MAX_OFFSET, Condition, DataSpec, ModelConfig
 from sketch_model.decoder import Decoder
 from sketch_model.encoder import Encoder, Posterior
 from sketch_model.mixture import Mixture
@@ -30,10 +30,20 @@ _ENCODE_BATCH = 256
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of a batch; `posterior` is None if it is not conditional."""
+    """What the model says of a batch.
 
-    mixture: Mixture
+    Attributes:
+        output: of the decoder, a row for each row of the batch after the start.
+        posterior: None if the model is not conditional.
+    """
+
+    output: Float[Tensor, "batch time outputs"]
     posterior: Posterior | None
+
+    @property
+    def mixture(self) -> Mixture:
+        """The distribution of each row that `output` stands for."""
+        return Mixture.from_output(self.output)
 
 
 class SketchRNN(nn.Module):
@@ -51,7 +61,7 @@ class SketchRNN(nn.Module):
         self.config = config
         self.data = data
         self.encoder = Encoder(config) if config.conditional else None
-        self.decoder = Decoder(config)
+        self.decoder = Decoder(config, len(data.categories))
 
     @property
     def device(self) -> torch.device:
@@ -73,11 +83,12 @@ class SketchRNN(nn.Module):
                 posterior's mean. Of no use to a decoder-only model.
             generator: of the dropout masks, while training; torch's default one if None.
         """
-        if self.encoder is None:
-            return Prediction(self.decoder(batch.inputs, None, generator), None)
-        posterior = self.encoder(batch.targets, batch.lengths, generator)
-        z = posterior.mean if latent_noise is None else posterior.sample(latent_noise)
-        return Prediction(self.decoder(batch.inputs, z, generator), posterior)
+        posterior, z = None, None
+        if self.encoder is not None:
+            posterior = self.encoder(batch.targets, batch.lengths, generator)
+            z = posterior.mean if latent_noise is None else posterior.sample(latent_noise)
+        context = self.decoder.context(z, batch.categories)
+        return Prediction(self.decoder(batch.inputs, context, generator), posterior)
 
     @torch.no_grad()
     def encode(
@@ -120,6 +131,7 @@ class SketchRNN(nn.Module):
         *,
         temperature: float = 1.0,
         z: Float[Tensor, "*batch N_z"] | None = None,
+        category: str | Sequence[str] | None = None,
         seed: int | None = None,
         prefix: NDArray[Any] | None = None,
         greedy: bool = False,
@@ -137,6 +149,8 @@ class SketchRNN(nn.Module):
                 likely.
             z: latent vectors, one for all or one for each. By default that of `prefix` if there is
                 one, else drawn from N(0, I).
+            category: name of what is drawn, one for all or one for each; what a model with
+                condition=category has to be told, and no other one can be.
             seed: None draws one from torch's default generator.
             prefix: the beginning of a drawing, in stroke-3 and drawing units, to be completed. The
                 results include it.
@@ -169,7 +183,7 @@ class SketchRNN(nn.Module):
         rows = generate(
             self.decoder,
             given.expand(num, -1, -1),
-            z,
+            self.decoder.context(z, self._category_indices(category, num)),
             seed=seed,
             max_length=max_length,
             temperature=temperature,
@@ -183,12 +197,15 @@ class SketchRNN(nn.Module):
         sketches: Sequence[NDArray[Any]],
         *,
         temperature: float = 1.0,
+        category: str | Sequence[str] | None = None,
         seed: int | None = None,
         greedy: bool = False,
     ) -> list[NDArray[np.float32]]:
         """Each drawing, encoded and drawn again; arguments and errors as `encode`, `sample`."""
         z = self.encode(list(sketches))
-        return self.sample(z=z, temperature=temperature, seed=seed, greedy=greedy)
+        return self.sample(
+            z=z, temperature=temperature, category=category, seed=seed, greedy=greedy
+        )
 
     def _encode_rows(self, rows: Sequence[Tensor]) -> Tensor:
         assert self.encoder is not None
@@ -229,6 +246,26 @@ class SketchRNN(nn.Module):
         if not z.isfinite().all():
             raise ValueError("z must be finite, got NaN or infinity")
         return len(z), z
+
+    def _category_indices(self, category: str | Sequence[str] | None, num: int) -> Tensor | None:
+        """Index of each sketch's category; None if the model is not told."""
+        known = self.data.categories
+        if self.config.condition is Condition.none:
+            if category is not None:
+                raise ValueError(
+                    f"category={category!r}: this model is not told what it draws; leave it out, or"
+                    " train with model.condition=category"
+                )
+            return None
+        if category is None:
+            raise ValueError(f"this model draws what it is told to: give category=, of {known}")
+        names = [category] * num if isinstance(category, str) else list(category)
+        if len(names) != num:
+            raise ValueError(f"category must be one name or {num}, got {len(names)}")
+        for name in names:
+            if name not in known:
+                raise ValueError(f"category={name!r} is not one that was trained: {known}")
+        return torch.tensor([known.index(name) for name in names], device=self.device)
 
     def _to_model_units(self, sketch: NDArray[Any], name: str) -> Tensor:
         """Stroke-5 rows of a drawing, without start and end."""

@@ -12,7 +12,6 @@ from typing import Final
 import torch
 
 from sketch_model.annotations import Float, Int, Tensor
-from sketch_model.cells import LSTMState
 from sketch_model.decoder import Decoder
 from sketch_model.mixture import Mixture
 from sketch_model.randomness import SAMPLE, keyed_uniform
@@ -33,7 +32,7 @@ class TemperatureRule(StrEnum):
 def generate(
     decoder: Decoder,
     given: Float[Tensor, "batch given 5"],
-    z: Float[Tensor, "batch N_z"] | None,
+    context: Float[Tensor, "batch context"] | None,
     *,
     seed: int,
     max_length: int,
@@ -49,7 +48,7 @@ def generate(
     Args:
         decoder: takes the steps.
         given: the start row and any points to continue, in model units.
-        z: None if the decoder takes none.
+        context: what the decoder is told at every step; None if it takes none.
         seed: of the random numbers.
         max_length: points of a sketch, those given included.
         temperature: above 0.
@@ -60,9 +59,9 @@ def generate(
         Stroke-3 rows of each sketch in model units, the given ones included.
     """
     batch_size, num_given, _ = given.shape
-    state = decoder.initial_state(z, batch_size)
+    state = decoder.initial_state(context, batch_size)
     for step in range(num_given - 1):
-        _, state = decoder.step(given[:, step], z, state)
+        _, state = decoder.step(given[:, step], context, state)
     row = given[:, -1]
     sketches = given.new_zeros(batch_size, max_length, 5)
     sketches[:, : num_given - 1] = given[:, 1:]
@@ -70,7 +69,7 @@ def generate(
     active = torch.arange(batch_size, device=given.device)
 
     for step in range(num_given - 1, max_length):
-        mixture, state = decoder.step(row, z, state)
+        mixture, state = decoder.step(row, context, state)
         if greedy:
             row = most_likely_row(mixture)
         else:
@@ -83,8 +82,8 @@ def generate(
         if not going_on.all():
             lengths[active[~going_on]] = step
             active, row = active[going_on], row[going_on]
-            state = LSTMState(*(part[going_on] for part in state))
-            z = None if z is None else z[going_on]
+            state = type(state)(*(part[going_on] for part in state))
+            context = None if context is None else context[going_on]
             if len(active) == 0:
                 break
     stroke3 = sketches[:, :, [0, 1, 3]]

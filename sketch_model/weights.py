@@ -11,10 +11,10 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load_file, save_file
 
-from sketch_model.config import Cell, DataSpec, ModelConfig
+from sketch_model.config import Cell, Condition, DataSpec, ModelConfig
 from sketch_model.model import SketchRNN
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
 CONFIG_NAME: Final = "config.json"
 WEIGHTS_NAME: Final = "model.safetensors"
 
@@ -74,18 +74,35 @@ def _read_config(path: Path) -> tuple[ModelConfig, DataSpec]:
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
     version = content.get("format_version") if isinstance(content, dict) else None
-    if version != FORMAT_VERSION:
+    if version == 1:
+        content = _upgrade(content)
+    elif version != FORMAT_VERSION:
         raise ValueError(
             f"{path} has format_version {version}, and this version of sketch_model reads"
-            f" {FORMAT_VERSION}; load it with the version that wrote it, or train again"
+            f" 1 to {FORMAT_VERSION}; load it with the version that wrote it, or train again"
         )
     model = _section(path, content, "model", ModelConfig)
     data = _section(path, content, "data", DataSpec)
     try:
-        config = ModelConfig(**model | {"cell": Cell(model["cell"])})
+        choices = {
+            "encoder_cell": Cell(model["encoder_cell"]),
+            "decoder_cell": Cell(model["decoder_cell"]),
+            "condition": Condition(model["condition"]),
+        }
+        config = ModelConfig(**model | choices)
         return config, DataSpec(**data | {"categories": tuple(data["categories"])})
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _upgrade(content: dict[str, Any]) -> dict[str, Any]:
+    """Version 1 as version 2 has it: one cell for both sides, and options that were not there."""
+    model = content.get("model")
+    if not isinstance(model, dict) or "cell" not in model:
+        return content
+    kept = {name: value for name, value in model.items() if name != "cell"}
+    cells = {"encoder_cell": model["cell"], "decoder_cell": model["cell"]}
+    return content | {"model": asdict(ModelConfig()) | cells | kept}
 
 
 def _section(path: Path, content: dict[str, Any], name: str, kind: Any) -> dict[str, Any]:

@@ -188,11 +188,13 @@ def _lede(model: SketchRNN, facts: RunFacts) -> str:
 
 def _facts(model: SketchRNN, facts: RunFacts) -> dict[str, str]:
     config, data, source = model.config, model.data, _source(model)
-    encoder = f"encoder {config.encoder_size} each way, " if config.conditional else ""
+    encoder = ""
+    if config.conditional:
+        encoder = f"encoder {config.encoder_cell} {config.encoder_size} each way, "
     latent = f", N_z = {config.N_z}" if config.conditional else ""
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     shown = {
-        "Model": f"{_kind(model)}, {config.cell} cells: {encoder}decoder {config.decoder_size}, "
+        "Model": f"{_kind(model)}: {encoder}decoder {config.decoder_cell} {config.decoder_size}, "
         f"M = {config.M}{latent}; {num_parameters:,} parameters",
         "Data": f"{source[0].upper()}{source[1:]}: {_categories(model)}; N_max = {data.N_max}",
         "Training": f"{facts.num_steps:,} steps",

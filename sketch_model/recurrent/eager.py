@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from sketch_model.annotations import Float, Tensor
-from sketch_model.cells import LSTMCell, LSTMState
+from sketch_model.cells import RecurrentCell, State
 
 
 def unroll_eager(
-    cell: LSTMCell,
+    cell: RecurrentCell,
     inputs: Float[Tensor, "time batch features"],
-    state: LSTMState,
+    state: State,
     *,
     constant: Float[Tensor, "batch constant"] | None = None,
     masks: Float[Tensor, "time batch units"] | None = None,

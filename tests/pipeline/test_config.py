@@ -111,7 +111,7 @@ MISTAKES = {
     "source.name=web": ["source.name", "'web'", "doodles, local, quickdraw"],
     "+experiment=smok": ["experiment/smok", "multiclass", "smoke"],
     "experiment=smoke": ["use +experiment=smoke"],
-    "model.cell=gru": ["model.cell", "'gru'", "[lstm]"],
+    "model.decoder_cell=gru": ["model.decoder_cell", "'gru'", "[lstm, layer_norm, hyper]"],
     "model.M=0": ["model.M=0", "at least 1"],
     "model.M=many": ["model.M", "'many'", "Integer"],
     "model.conditional=maybe": ["model.conditional", "maybe", "bool"],

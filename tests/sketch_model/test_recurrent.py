@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sketch_model.cells import LSTMCell, LSTMState
-from sketch_model.recurrent import dropout_masks, last_outputs, unroll
+from sketch_model.recurrent import dropout_masks, unroll, unroll_to_ends
 from sketch_model.recurrent.eager import unroll_eager
 
 NUM_STEPS, BATCH, FEATURES, CONSTANT, UNITS = 37, 3, 5, 4, 6  # several chunks and a rest
@@ -93,9 +93,13 @@ def test_inputs_of_another_width_are_refused() -> None:
         unroll(cell, torch.zeros(2, 1, FEATURES), cell.zero_state(1))
 
 
-def test_last_outputs_are_those_at_each_length() -> None:
-    outputs = torch.arange(12.0).reshape(4, 3, 1)
-    assert last_outputs(outputs, torch.tensor([1, 4, 2])).flatten().tolist() == [0, 10, 5]
+def test_outputs_at_the_ends_are_those_of_the_last_steps() -> None:
+    cell, arguments = random_cell(torch.float64, FEATURES), random_arguments(torch.float64)
+    inputs, masks = arguments["inputs"], arguments["masks"]
+    outputs = unroll_eager(cell, inputs, cell.zero_state(BATCH), masks=masks)
+    lengths = torch.tensor([1, 37, 20])
+    got = unroll_to_ends(cell, inputs, lengths, masks=masks)
+    torch.testing.assert_close(got, outputs[lengths - 1, torch.arange(BATCH)])
 
 
 @pytest.mark.parametrize("probability", [0.1, 0.35])

@@ -140,7 +140,7 @@ def test_teacher_forcing_and_sampling_take_the_same_steps() -> None:
     rows[0, 1:, 3] = torch.from_numpy(sketch[:, 2])
     rows[0, 1:, 2] = 1 - rows[0, 1:, 3]
     with torch.no_grad():
-        mixture = model.decoder(rows[:, :-1], z[None])
+        mixture = Mixture.from_output(model.decoder(rows[:, :-1], z[None]))
     predicted = torch.stack([most_likely_row(_at_step(mixture, n))[0] for n in range(N_MAX)])
     torch.testing.assert_close(predicted, rows[0, 1:], rtol=1e-4, atol=1e-4)
 

@@ -75,7 +75,7 @@ def drop_a_tensor(folder: Path) -> None:
             "not a safetensors file",
         ),
         (edit_config(lambda c: c.update(format_version=7)), "format_version 7, .* reads 1"),
-        (edit_config(lambda c: c["model"].update(cell="gru")), "gru"),
+        (edit_config(lambda c: c["model"].update(decoder_cell="gru")), "gru"),
         (edit_config(lambda c: c["model"].update(M=0)), "M=0 must be at least 1"),
         (edit_config(lambda c: c["model"].pop("N_z")), r"missing \['N_z'\], unknown \[\]"),
         (edit_config(lambda c: c["data"].update(colour=1)), r"unknown \['colour'\]"),
