@@ -183,12 +183,26 @@ class LossConfig:
     """Decay per step of what is missing to w_KL."""
     KL_min: float = 0.20
     """Floor below which L_KL gives no gradient, in nats per latent dimension."""
+    pen_weights: list[float] = field(default_factory=lambda: [1.0, 1.0, 1.0])
+    """What the pen loss of a row counts in training if the pen stays down, is lifted, or the
+    drawing ends. Earlier work balanced the rare states by (1, 10, 100), which the paper discusses
+    and does without. Validation and the choice of a model stay unweighted."""
 
     def __post_init__(self) -> None:
         at_least("loss.w_KL", self.w_KL, 0.0)
         within("loss.eta_min", self.eta_min, 0.0, 1.0)
         within("loss.R", self.R, 0.0, 1.0)
         at_least("loss.KL_min", self.KL_min, 0.0)
+        if (
+            len(self.pen_weights) != 3
+            or not all(0 <= weight < math.inf for weight in self.pen_weights)
+            or not any(self.pen_weights)
+        ):
+            raise UserError(
+                f"loss.pen_weights={list(self.pen_weights)} must be three finite numbers (pen down,"
+                " lifted, end of drawing) of at least 0, not all of them 0; [1,1,1] is the paper's"
+                " loss"
+            )
 
 
 class TrainOrder(StrEnum):
@@ -203,6 +217,19 @@ class Balance(StrEnum):
 
     natural = "natural"
     uniform = "uniform"
+
+
+class Precision(StrEnum):
+    """Of the matrix products in training and validation."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    """State, gates, losses and weights stay float32."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Precision | None:
+        """`train.precision=32`, which Hydra reads as a number."""
+        return cls.fp32 if value == 32 else None
 
 
 @dataclass(kw_only=True)
@@ -234,6 +261,7 @@ class TrainConfig:
     patience: int = 0
     """Validations without a better objective before training stops early; 0 never stops early."""
     seed: int = 0
+    precision: Precision = Precision.fp32
     num_threads: int = 0
     """CPU threads of the process; 0 leaves torch's choice."""
     num_processes: int = 1

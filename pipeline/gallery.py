@@ -43,7 +43,14 @@ def main(config: Config) -> None:
         )
     chosen = permute(np.arange(min(_NUM_CANDIDATES, len(test))), len(test), key=config.train.seed)
     torch.set_flush_denormal(True)
-    page = gallery_html(model, test.gather(chosen).sketches(), seed=config.train.seed, facts=facts)
+    packed = test.gather(chosen)
+    page = gallery_html(
+        model,
+        packed.sketches(),
+        seed=config.train.seed,
+        facts=facts,
+        categories=[model.data.categories[index] for index in packed.categories],
+    )
     with replacing_file(config.gallery_path) as path:
         path.write_text(page, encoding="utf-8")
     tracker = reopen_tracker(config.tracking, training["mlflow_run_id"])

@@ -90,6 +90,16 @@ def store_bfloat16(x: Any) -> Any:
     raise NotImplementedError("for compiled functions only")
 
 
+def load(number: Any) -> Any:
+    """The number, or what it stands for where it is the bits of a bfloat16 (uint16)."""
+    raise NotImplementedError("for compiled functions only")
+
+
+def narrow(x: Any, array: Any) -> Any:
+    """What `array` has to hold for `load` to give x: bits of a bfloat16 if it is of uint16."""
+    raise NotImplementedError("for compiled functions only")
+
+
 @overload(tanh)
 @no_type_check
 def _tanh(x):
@@ -161,3 +171,19 @@ def _store_bfloat16(x):
         return _U16(rounded if x == x else _U32(0x7FC0))
 
     return of_float32
+
+
+@overload(load)
+@no_type_check
+def _load(number):
+    if number == types.uint16:
+        return lambda number: load_bfloat16(number)  # noqa: PLW0108 - numba takes Python functions
+    return lambda number: number
+
+
+@overload(narrow)
+@no_type_check
+def _narrow(x, array):
+    if array.dtype == types.uint16:
+        return lambda x, array: store_bfloat16(x)
+    return lambda x, array: x

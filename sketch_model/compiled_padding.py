@@ -16,20 +16,11 @@ import torch
 from numpy.typing import NDArray
 
 from sketch_model.annotations import Float, Int, Tensor
+from sketch_model.compiled_randomness import mix_key, uniform
 from sketch_model.config import MAX_OFFSET, Augmentation
-from sketch_model.randomness import (
-    _GOLDEN,
-    _MULTIPLIERS,
-    _SHIFTS,
-    DROP,
-    SCALE,
-    _stream_offset,
-)
+from sketch_model.randomness import DROP, SCALE, _stream_offset
 
 _U64, _F32 = np.uint64, np.float32
-_STEP = _U64(_GOLDEN)
-_MULTIPLIER_1, _MULTIPLIER_2 = map(_U64, _MULTIPLIERS)
-_SHIFT_1, _SHIFT_2, _SHIFT_3 = map(_U64, _SHIFTS)
 
 
 def pad(
@@ -73,22 +64,6 @@ def pad(
     return stroke5, torch.from_numpy(lengths)
 
 
-@numba.njit("uint64(uint64)", cache=True, nogil=True, inline="always")
-@no_type_check
-def _mix(bits: np.uint64) -> np.uint64:
-    """The splitmix64 finaliser of `sketch_model.randomness`, where the constants come from."""
-    bits = (bits ^ (bits >> _SHIFT_1)) * _MULTIPLIER_1
-    bits = (bits ^ (bits >> _SHIFT_2)) * _MULTIPLIER_2
-    return bits ^ (bits >> _SHIFT_3)
-
-
-@numba.njit("float32(uint64, int64)", cache=True, nogil=True, inline="always")
-@no_type_check
-def _uniform(mixed_key: np.uint64, counter: int) -> np.float32:
-    bits = _mix(mixed_key + _U64(counter) * _STEP) >> _U64(40)
-    return _F32(np.int64(bits)) * _F32(2.0**-24)
-
-
 @numba.njit("void(int64[::1], uint64, float32, float32, float32[:, ::1])", cache=True, nogil=True)
 @no_type_check
 def _draw_scale(
@@ -100,9 +75,9 @@ def _draw_scale(
 ) -> None:
     """Fills in what the axes of each sketch are multiplied by, [B, 2]."""
     for b in range(len(keys)):
-        mixed_key = _mix(_U64(keys[b]) * _STEP + stream)
+        mixed_key = mix_key(stream, keys[b])
         for axis in range(2):
-            centred = _F32(2.0) * _uniform(mixed_key, axis) - _F32(1.0)
+            centred = _F32(2.0) * uniform(mixed_key, axis) - _F32(1.0)
             scale[b, axis] = unit * (_F32(1.0) + factor * centred)
 
 
@@ -125,20 +100,20 @@ def _merge_dropped(
 
     A point is droppable if it and the three before it have the pen down.
     """
-    uniform = np.ones(np.max(np.diff(offsets)), dtype=np.float32)  # as if nothing were dropped
+    uniforms = np.ones(np.max(np.diff(offsets)), dtype=np.float32)  # as if nothing were dropped
     for b in range(len(keys)):
         first, num = np.int64(offsets[b]), np.int64(offsets[b + 1] - offsets[b])
         if probability > 0:
-            mixed_key = _mix(_U64(keys[b]) * _STEP + stream)
+            mixed_key = mix_key(stream, keys[b])
             for index in range(num):  # apart from the walk, so that it vectorises
-                uniform[index] = _uniform(mixed_key, index)
+                uniforms[index] = uniform(mixed_key, index)
         row, num_down = first - 1, 0
         for index in range(num):
             point = points[first + index]
             num_down = num_down + 1 if point[2] == 0 else 0
             dx = min(max(np.int32(point[0]), np.int32(-MAX_OFFSET)), np.int32(MAX_OFFSET))
             dy = min(max(np.int32(point[1]), np.int32(-MAX_OFFSET)), np.int32(MAX_OFFSET))
-            if num_down > 3 and uniform[index] < probability:
+            if num_down > 3 and uniforms[index] < probability:
                 kept[row, 0] += dx
                 kept[row, 1] += dy
             else:

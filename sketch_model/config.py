@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any, TypeVar
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 MAX_OFFSET = 1000
 """Offsets are clipped to this many drawing units either way, as in the reference."""
@@ -19,6 +22,15 @@ def within(name: str, value: float, low: float, high: float) -> None:
     """Raises ValueError naming the field, its value and the bounds, unless low <= value <= high."""
     if not low <= value <= high:
         raise ValueError(f"{name}={value} must lie between {low} and {high}")
+
+
+def choose(name: str, choices: type[_Choice], value: Any) -> _Choice:
+    """The choice that is called `value`; raises ValueError with those there are."""
+    try:
+        return choices(value)
+    except ValueError:
+        there_are = ", ".join(choices)
+        raise ValueError(f"{name}={value!r} must be one of {there_are}") from None
 
 
 class Cell(StrEnum):
@@ -44,7 +56,8 @@ class ModelConfig:
     """Sizes and kind of a Sketch-RNN; the defaults are the reference implementation's."""
 
     conditional: bool = True
-    """With an encoder and a latent vector; False is the paper's decoder-only model."""
+    """With an encoder and a latent vector; False is the paper's decoder-only model, which reads
+    neither the encoder's cell and size nor N_z."""
     encoder_cell: Cell = Cell.lstm
     encoder_size: int = 256
     """Units of the encoder, per direction."""
@@ -69,6 +82,9 @@ class ModelConfig:
     """Probability of dropping an element of what the decoder's cell puts out."""
 
     def __post_init__(self) -> None:
+        self.encoder_cell = choose("model.encoder_cell", Cell, self.encoder_cell)
+        self.decoder_cell = choose("model.decoder_cell", Cell, self.decoder_cell)
+        self.condition = choose("model.condition", Condition, self.condition)
         for name in _SIZES:
             at_least(f"model.{name}", getattr(self, name), 1)
         for name in ("recurrent_dropout", "input_dropout", "output_dropout"):
@@ -77,17 +93,30 @@ class ModelConfig:
                     f"model.{name}={getattr(self, name)} must be in [0, 1):"
                     " it is the probability of dropping, not of keeping"
                 )
+        self._refuse_unread()
+
+    def _refuse_unread(self) -> None:
+        """Raises ValueError for a size that was set and that no part of the model would read.
+
+        A decoder-only model reads nothing of the encoder either, but those sizes are no mistake:
+        a preset (conf/model) is for both kinds.
+        """
+        cells = [self.decoder_cell, *([self.encoder_cell] if self.conditional else [])]
+        unread: dict[str, str] = {}
+        if Cell.hyper not in cells:
+            unread |= dict.fromkeys(_OF_HYPER_CELLS, "decoder_cell=hyper")
+        if self.condition != Condition.category:
+            unread["category_embedding_size"] = "condition=category"
+        for name, remedy in unread.items():
+            if (value := getattr(self, name)) != getattr(ModelConfig, name):
+                raise ValueError(
+                    f"model.{name}={value} is not read by this model: leave it out, or set"
+                    f" model.{remedy}"
+                )
 
 
-_SIZES = (
-    "encoder_size",
-    "decoder_size",
-    "hyper_size",
-    "hyper_embedding_size",
-    "N_z",
-    "M",
-    "category_embedding_size",
-)
+_OF_HYPER_CELLS = ("hyper_size", "hyper_embedding_size")
+_SIZES = ("encoder_size", "decoder_size", *_OF_HYPER_CELLS, "N_z", "M", "category_embedding_size")
 
 
 @dataclass(frozen=True, kw_only=True)

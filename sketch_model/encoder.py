@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from sketch_model.annotations import Float, Int, Tensor
-from sketch_model.cells import build_cell
+from sketch_model.cells import RecurrentCell, build_cell
 from sketch_model.config import ModelConfig
 from sketch_model.recurrent import dropout_masks, unroll_to_ends
+from sketch_model.recurrent.graphs import side_by_side
 
 NUM_COLUMNS: Final = 5
 """Columns of stroke-5."""
@@ -59,16 +60,20 @@ class Encoder(nn.Module):
         """
         ahead = points.transpose(0, 1)
         back = reverse_within_lengths(ahead, lengths)
-        ends = []
-        for cell, rows in ((self.forward_cell, ahead), (self.backward_cell, back)):
-            num_steps, batch_size, _ = rows.shape
+
+        def read(cell: RecurrentCell, rows: Tensor) -> Tensor:
             masks = dropout_masks(
-                (num_steps, batch_size, cell.size),
+                (*rows.shape[:2], cell.size),
                 self.dropout if self.training else 0.0,
                 device=rows.device,
                 generator=generator,
             )
-            ends.append(unroll_to_ends(cell, rows, lengths, masks=masks))
+            return unroll_to_ends(cell, rows, lengths, masks=masks)
+
+        ends = side_by_side(
+            [lambda: read(self.forward_cell, ahead), lambda: read(self.backward_cell, back)],
+            reads=[ahead, back, lengths],
+        )
         with torch.autocast(points.device.type, enabled=False):
             summary = torch.cat(ends, dim=-1)
             return Posterior(self.mean(summary), self.log_variance(summary))

@@ -5,6 +5,9 @@ Shapes: B sketches, M components.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import logging
 import math
 from enum import StrEnum
 from typing import Final
@@ -16,8 +19,10 @@ from sketch_model.decoder import Decoder
 from sketch_model.mixture import Mixture
 from sketch_model.randomness import SAMPLE, keyed_uniform
 
-_UNIFORMS_PER_STEP: Final = 4
+UNIFORMS_PER_STEP: Final = 4
 _END: Final = 4  # column of stroke-5
+
+_LOG = logging.getLogger("sketch_model")
 
 
 class TemperatureRule(StrEnum):
@@ -27,6 +32,10 @@ class TemperatureRule(StrEnum):
     """sigma^2 tau (Ha & Eck 2017, eq. 8)."""
     magenta = "magenta"
     """sigma^2 tau^2, as the reference implementation in Python has it."""
+
+    def spread(self, temperature: float) -> float:
+        """What standard deviations are multiplied by."""
+        return math.sqrt(temperature) if self is TemperatureRule.paper else temperature
 
 
 def generate(
@@ -43,7 +52,8 @@ def generate(
     """Continues stroke-5 rows until each sketch has ended or has `max_length` points.
 
     A sketch that has ended leaves the batch. Random numbers are keyed by (seed, index of the
-    sketch, number of the point), so they do not depend on the others.
+    sketch, number of the point), so they do not depend on the others. In float32 on a CPU, where
+    there is numba, `compiled_sampling` does what `generate_eager` does.
 
     Args:
         decoder: takes the steps.
@@ -58,6 +68,48 @@ def generate(
     Returns:
         Stroke-3 rows of each sketch in model units, the given ones included.
     """
+    is_compiled = (
+        given.device.type == "cpu"
+        and given.dtype == decoder.output.weight.dtype == torch.float32
+        and importlib.util.find_spec("numba") is not None
+    )
+    _report(type(decoder.cell).__name__, given.device.type, is_compiled)
+    way = generate_eager
+    if is_compiled:
+        from sketch_model import compiled_sampling
+
+        way = compiled_sampling.generate
+    return way(
+        decoder,
+        given,
+        context,
+        seed=seed,
+        max_length=max_length,
+        temperature=temperature,
+        rule=rule,
+        greedy=greedy,
+    )
+
+
+@functools.cache
+def _report(cell: str, device: str, is_compiled: bool) -> None:
+    """Says each choice once."""
+    way = "compiled steps" if is_compiled else "eager steps"
+    _LOG.info("sampling from %s on %s: %s", cell, device, way)
+
+
+def generate_eager(
+    decoder: Decoder,
+    given: Float[Tensor, "batch given 5"],
+    context: Float[Tensor, "batch context"] | None,
+    *,
+    seed: int,
+    max_length: int,
+    temperature: float,
+    rule: TemperatureRule,
+    greedy: bool,
+) -> list[Float[Tensor, "points 3"]]:
+    """The readable reference, on any device; as `generate`."""
     batch_size, num_given, _ = given.shape
     state = decoder.initial_state(context, batch_size)
     for step in range(num_given - 1):
@@ -73,8 +125,8 @@ def generate(
         if greedy:
             row = most_likely_row(mixture)
         else:
-            counters = torch.arange(_UNIFORMS_PER_STEP, device=given.device)
-            counters += _UNIFORMS_PER_STEP * step
+            counters = torch.arange(UNIFORMS_PER_STEP, device=given.device)
+            counters += UNIFORMS_PER_STEP * step
             uniforms = keyed_uniform(seed, SAMPLE, active[:, None], counters)
             row = draw_row(mixture, uniforms, temperature, rule)
         sketches[active, step] = row
@@ -106,13 +158,13 @@ def draw_row(
         temperature: above 0.
         rule: for the standard deviations.
     """
-    component = _draw_index(mixture.weight_logits / temperature, uniforms[:, 0])
-    pen = _draw_index(mixture.pen_logits / temperature, uniforms[:, 1])
+    component = _draw_index(mixture.weight_logits, temperature, uniforms[:, 0])
+    pen = _draw_index(mixture.pen_logits, temperature, uniforms[:, 1])
     # Box & Muller 1958: two uniforms, two independent normals. 1 - u is never 0, unlike u.
     radius = torch.sqrt(-2.0 * torch.log1p(-uniforms[:, 2]))
     angle = 2.0 * math.pi * uniforms[:, 3]
     along, across = radius * torch.cos(angle), radius * torch.sin(angle)
-    spread = math.sqrt(temperature) if rule is TemperatureRule.paper else temperature
+    spread = rule.spread(temperature)
 
     rho_logit = _pick(mixture.rho_logit, component)
     sigma_x = spread * _pick(mixture.log_sigma_x, component).exp()
@@ -144,9 +196,11 @@ def _pick(
 
 
 def _draw_index(
-    logits: Float[Tensor, "batch choices"], uniforms: Float[Tensor, " batch"]
+    logits: Float[Tensor, "batch choices"], temperature: float, uniforms: Float[Tensor, " batch"]
 ) -> Int[Tensor, " batch"]:
-    """Draws from softmax(logits) by inverting the cumulative distribution."""
+    """Draws from softmax(logits / temperature) by inverting the cumulative distribution."""
+    # The greatest is subtracted first, so that no temperature divides it to infinity.
+    logits = (logits - logits.amax(dim=-1, keepdim=True)) / temperature
     cumulative = torch.softmax(logits, dim=-1).cumsum(dim=-1)
     # The last sum may miss 1 by rounding, and an index must not fall off the end for that.
     thresholds = uniforms * cumulative[:, -1]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from safetensors.torch import load_file, save_file
 
-from sketch_model.config import Cell, Condition, DataSpec, ModelConfig
+from sketch_model.config import Cell, Condition, DataSpec, ModelConfig, choose
 from sketch_model.model import SketchRNN
 
 FORMAT_VERSION: Final = 2
@@ -85,9 +85,9 @@ def _read_config(path: Path) -> tuple[ModelConfig, DataSpec]:
     data = _section(path, content, "data", DataSpec)
     try:
         choices = {
-            "encoder_cell": Cell(model["encoder_cell"]),
-            "decoder_cell": Cell(model["decoder_cell"]),
-            "condition": Condition(model["condition"]),
+            "encoder_cell": choose("model.encoder_cell", Cell, model["encoder_cell"]),
+            "decoder_cell": choose("model.decoder_cell", Cell, model["decoder_cell"]),
+            "condition": choose("model.condition", Condition, model["condition"]),
         }
         config = ModelConfig(**model | choices)
         return config, DataSpec(**data | {"categories": tuple(data["categories"])})

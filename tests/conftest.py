@@ -11,6 +11,10 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
+# Triton reads this when it is imported. Its kernels are then interpreted, which needs no GPU.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 import tests.typechecking  # noqa: F401  # the hook looks it up by name
 
 install_import_hook("sketch_model", "tests.typechecking.checked")

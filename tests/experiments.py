@@ -157,11 +157,17 @@ def image_steps(uri: str, run: MlflowRun) -> list[int]:
 
 
 def score_in_numpy(
-    model: SketchRNN, sketch: NDArray[np.int16], noise: Array | None, width: int | None = None
+    model: SketchRNN,
+    sketch: NDArray[np.int16],
+    noise: Array | None,
+    width: int | None = None,
+    category: int | None = None,
+    **options: Any,
 ) -> dict[str, float]:
     """Nats of one drawing, from the program that shares nothing with the package.
 
-    `noise` draws z, and is None for a decoder-only model; `width` is of the padding, N_max if None.
+    `noise` draws z, and is None for a decoder-only model; `width` is of the padding, N_max if None;
+    `category` is for a model with condition=category; `options` are those of `sketch_nats`.
     """
     rows = to_stroke5(sketch / [*2 * [model.data.offset_scale], 1.0], width or model.data.N_max)
     z, kl = None, 0.0
@@ -169,5 +175,5 @@ def score_in_numpy(
         mean, log_variance = encode_numpy(model, rows[1 : len(sketch) + 1])
         z = mean + np.exp(log_variance / 2) * noise
         kl = kl_nats(mean, log_variance)
-    nats = sketch_nats(decode_numpy(model, rows[:-1], z), rows[1:])
+    nats = sketch_nats(decode_numpy(model, rows[:-1], z, category), rows[1:], **options)
     return asdict(nats) | {"kl": kl, "num_points": len(sketch)}

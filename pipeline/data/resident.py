@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil  # type: ignore[import-untyped]
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import UserError
-from pipeline.data.dataset import ShardedSketches
 from sketch_model.batch import PackedBatch
+
+if TYPE_CHECKING:  # torch is enough to hold sketches, where the configuration's libraries are not
+    from pipeline.data.dataset import ShardedSketches
 
 _NUM_REPORTS = 10
 _NUM_AHEAD = 16
@@ -120,8 +121,12 @@ class ResidentSketches:
         if self.device.type == "cuda":
             free = torch.cuda.mem_get_info(self.device)[0]
         else:
+            import psutil  # type: ignore[import-untyped]
+
             free = psutil.virtual_memory().available
         if needed > free:
+            from pipeline.config import UserError
+
             raise UserError(
                 f"train.resident=true takes {needed} bytes for {len(self)} drawings, and"
                 f" {self.device} has {free} bytes left: use fewer drawings, or train.resident=false"

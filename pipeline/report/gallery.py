@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.report.page import NUM_COLUMNS, Markup, absent, footer, page, row, section, tile
+from sketch_model.config import Condition
 from sketch_model.latent import interpolate
 from sketch_model.model import SketchRNN
 from sketch_model.svg import sketch_to_svg
@@ -37,6 +38,8 @@ _NO_ENCODER = (
     "latent vector to draw from. A model trained with model.conditional=true has both."
 )
 
+_NO_PAIR = "Left out: the model is told categories, and no two of the test drawings are of one."
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
@@ -53,8 +56,22 @@ class RunFacts:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Original:
+    """A test drawing."""
+
+    sketch: Sketch
+    category: str | None
+    """None if the model is not told what it draws."""
+
+
 def gallery_html(
-    model: SketchRNN, test_sketches: Sequence[Sketch], *, seed: int, facts: RunFacts
+    model: SketchRNN,
+    test_sketches: Sequence[Sketch],
+    *,
+    seed: int,
+    facts: RunFacts,
+    categories: Sequence[str] | None = None,
 ) -> str:
     """One HTML document without external resources; the same arguments give the same page.
 
@@ -64,20 +81,23 @@ def gallery_html(
             `seed` and not by their looks.
         seed: of the picking and of all that is drawn.
         facts: about the run.
+        categories: names of the drawings' categories. A model with condition=category is told
+            them, and needs them; the page of another one is the same without.
 
     Raises:
-        ValueError: if there are fewer than two test drawings.
+        ValueError: if there are fewer than two test drawings, or names are missing.
     """
     if len(test_sketches) < 2:
         raise ValueError(
             f"a gallery needs at least 2 test drawings, got {len(test_sketches)}; ingest more"
         )
     order = np.random.default_rng(seed).permutation(len(test_sketches))
-    originals = [test_sketches[index] for index in order]
+    all_originals = _originals(model, test_sketches, categories)
+    originals = [all_originals[index] for index in order]
     sections = [_samples(model, seed)]
     if model.config.conditional:
         sections.append(_reconstructions(model, originals[:_NUM_RECONSTRUCTED], seed))
-        sections.append(_interpolations(model, originals[: 2 * _NUM_INTERPOLATIONS], seed))
+        sections.append(_interpolations(model, _pairs(originals), seed))
     else:
         sections.append(absent("Reconstructions and interpolations", _NO_ENCODER))
     sections.append(_completions(model, originals[-_NUM_COMPLETED:], seed))
@@ -90,14 +110,50 @@ def gallery_html(
     )
 
 
+def _originals(
+    model: SketchRNN, sketches: Sequence[Sketch], categories: Sequence[str] | None
+) -> list[_Original]:
+    if model.config.condition is Condition.none:
+        return [_Original(sketch, None) for sketch in sketches]
+    if categories is None or len(categories) != len(sketches):
+        raise ValueError(
+            f"a model with condition=category is told what it draws: give the categories of all"
+            f" {len(sketches)} test drawings, got {0 if categories is None else len(categories)}"
+        )
+    return [_Original(*pair) for pair in zip(sketches, categories, strict=True)]
+
+
+def _pairs(originals: Sequence[_Original]) -> list[tuple[_Original, _Original]]:
+    """Neighbours to interpolate between; of one category where the model is told which."""
+    waiting: dict[str | None, _Original] = {}
+    pairs = []
+    for original in originals:
+        partner = waiting.pop(original.category, None)
+        if partner is None:
+            waiting[original.category] = original
+        else:
+            pairs.append((partner, original))
+    return pairs[:_NUM_INTERPOLATIONS]
+
+
 def _samples(model: SketchRNN, seed: int) -> Markup:
-    rows = []
+    told = None
+    if model.config.condition is Condition.category:
+        names = model.data.categories
+        told = [names[column % len(names)] for column in range(NUM_COLUMNS)]
+    rows: list[Markup] = []
     for temperature in TEMPERATURES:
-        drawn = model.sample(NUM_COLUMNS, temperature=temperature, seed=seed)
+        drawn = model.sample(NUM_COLUMNS, temperature=temperature, seed=seed, category=told)
         title = f"sample at temperature {temperature}"
-        tiles = [tile(sketch_to_svg(sketch, title=title)) for sketch in drawn]
+        captions = told if told and not rows else NUM_COLUMNS * [""]
+        tiles = [
+            tile(sketch_to_svg(sketch, title=title), caption)
+            for sketch, caption in zip(drawn, captions, strict=True)
+        ]
         rows.append(row(tiles, f"temperature τ = {temperature}"))
     text = "New drawings, from the safest to the most adventurous. "
+    if told:
+        text += "Each column is told the category above it. "
     if model.config.conditional:
         text += "A column shares one latent vector, drawn from N(0, I); only the temperature rises."
     else:
@@ -106,10 +162,12 @@ def _samples(model: SketchRNN, seed: int) -> Markup:
     return section("Samples", text, caption, Markup("".join(rows)), style="samples")
 
 
-def _reconstructions(model: SketchRNN, originals: Sequence[Sketch], seed: int) -> Markup:
-    z = model.encode(originals)
+def _reconstructions(model: SketchRNN, originals: Sequence[_Original], seed: int) -> Markup:
+    z = model.encode([original.sketch for original in originals])
+    told = [original.category for original in originals if original.category is not None] or None
     by_temperature = [
-        model.sample(z=z, temperature=temperature, seed=seed) for temperature in TEMPERATURES
+        model.sample(z=z, temperature=temperature, seed=seed, category=told)
+        for temperature in TEMPERATURES
     ]
     rows = []
     for index, original in enumerate(originals):
@@ -117,7 +175,7 @@ def _reconstructions(model: SketchRNN, originals: Sequence[Sketch], seed: int) -
         for temperature, drawn in zip(TEMPERATURES, by_temperature, strict=True):
             svg = sketch_to_svg(drawn[index], title=f"reconstruction at temperature {temperature}")
             tiles.append(tile(svg, f"τ = {temperature}"))
-        rows.append(row(tiles))
+        rows.append(row(tiles, original.category or ""))
     text = (
         "Test drawings, which the model was not trained on, and what it draws after reading them "
         "into a latent vector. It redraws what it has understood, not the lines it was shown."
@@ -126,18 +184,25 @@ def _reconstructions(model: SketchRNN, originals: Sequence[Sketch], seed: int) -
     return section("Reconstructions", text, caption, Markup("".join(rows)), style="aside")
 
 
-def _interpolations(model: SketchRNN, originals: Sequence[Sketch], seed: int) -> Markup:
+def _interpolations(
+    model: SketchRNN, pairs: Sequence[tuple[_Original, _Original]], seed: int
+) -> Markup:
+    if not pairs:
+        return absent("Interpolations", _NO_PAIR)
     rows = []
-    for first, last in zip(originals[::2], originals[1::2], strict=False):
-        z_first, z_last = model.encode([first, last])
+    for first, last in pairs:
+        z_first, z_last = model.encode([first.sketch, last.sketch])
         z = interpolate(z_first, z_last, _NUM_BETWEEN)
-        drawn = model.sample(z=z, temperature=INTERPOLATION_TEMPERATURE, seed=seed)
+        drawn = model.sample(
+            z=z, temperature=INTERPOLATION_TEMPERATURE, seed=seed, category=first.category
+        )
         shares = torch.linspace(0, 1, _NUM_BETWEEN).tolist()
         between = [
             tile(sketch_to_svg(sketch, title=f"interpolation, share {share:.1f}"), f"{share:.1f}")
             for share, sketch in zip(shares, drawn, strict=True)
         ]
-        rows.append(row([_original(first, "from"), *between, _original(last, "to")]))
+        tiles = [_original(first, "from"), *between, _original(last, "to")]
+        rows.append(row(tiles, first.category or ""))
     text = (
         "From one test drawing to another along the great arc between their latent vectors. "
         "The drawings at both ends are the originals; 0.0 and 1.0 are their reconstructions."
@@ -149,13 +214,17 @@ def _interpolations(model: SketchRNN, originals: Sequence[Sketch], seed: int) ->
     return section("Interpolations", text, caption, Markup("".join(rows)))
 
 
-def _completions(model: SketchRNN, originals: Sequence[Sketch], seed: int) -> Markup:
+def _completions(model: SketchRNN, originals: Sequence[_Original], seed: int) -> Markup:
     rows = []
     for original in originals:
-        num_given = max(1, len(original) // 2)
-        given = original[:num_given]
+        num_given = max(1, len(original.sketch) // 2)
+        given = original.sketch[:num_given]
         endings = model.sample(
-            NUM_COLUMNS - 2, prefix=given, temperature=COMPLETION_TEMPERATURE, seed=seed
+            NUM_COLUMNS - 2,
+            prefix=given,
+            temperature=COMPLETION_TEMPERATURE,
+            seed=seed,
+            category=original.category,
         )
         given_svg = sketch_to_svg(given, split_after=num_given, title="the part given")
         tiles = [tile(given_svg, "given", original=True)]
@@ -163,8 +232,9 @@ def _completions(model: SketchRNN, originals: Sequence[Sketch], seed: int) -> Ma
             tile(sketch_to_svg(ending, split_after=num_given, title="ending"), f"ending {number}")
             for number, ending in enumerate(endings, start=1)
         ]
-        whole = sketch_to_svg(original, split_after=num_given, title="the whole original")
-        rows.append(row([*tiles, tile(whole, "original", original=True)]))
+        whole = sketch_to_svg(original.sketch, split_after=num_given, title="the whole original")
+        tiles.append(tile(whole, "original", original=True))
+        rows.append(row(tiles, original.category or ""))
     text = (
         "The first half of a test drawing's points is given, in colour; the model goes on from "
         "there, several times."
@@ -175,8 +245,8 @@ def _completions(model: SketchRNN, originals: Sequence[Sketch], seed: int) -> Ma
     return section("Completions", text, caption, Markup("".join(rows)))
 
 
-def _original(sketch: Sketch, caption: str) -> Markup:
-    return tile(sketch_to_svg(sketch, title="test drawing"), caption, original=True)
+def _original(original: _Original, caption: str) -> Markup:
+    return tile(sketch_to_svg(original.sketch, title="test drawing"), caption, original=True)
 
 
 def _lede(model: SketchRNN, facts: RunFacts) -> str:
@@ -192,6 +262,8 @@ def _facts(model: SketchRNN, facts: RunFacts) -> dict[str, str]:
     if config.conditional:
         encoder = f"encoder {config.encoder_cell} {config.encoder_size} each way, "
     latent = f", N_z = {config.N_z}" if config.conditional else ""
+    if config.condition is Condition.category:
+        latent += f", told the category in {config.category_embedding_size} numbers"
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     shown = {
         "Model": f"{_kind(model)}: {encoder}decoder {config.decoder_cell} {config.decoder_size}, "

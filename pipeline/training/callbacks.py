@@ -24,8 +24,9 @@ from torch import Tensor
 from pipeline.tracking import Tracker
 from pipeline.training.module import SketchModule
 from sketch_model import raster
-
-Sketch = NDArray[np.int16]
+from sketch_model.batch import PackedBatch
+from sketch_model.config import Condition
+from sketch_model.model import SketchRNN
 
 PICTURES = "drawings/by_step"
 """Key of the pictures. MLflow's page sorts sections by the part before the slash: these lead."""
@@ -114,12 +115,14 @@ class Figures(Callback):
 class Pictures(Callback):
     """Drawings of the validation split as the model redraws them, and samples, in one picture.
 
-    A decoder-only model completes the first half of a drawing instead of redrawing it. The pictures
-    of the start and of each validation share a key, so that MLflow's page shows a slider over them.
+    A decoder-only model completes the first half of a drawing instead of redrawing it. A model with
+    condition=category draws each column's category. The pictures of the start and of each
+    validation share a key, so that MLflow's page shows a slider over them.
     """
 
-    def __init__(self, tracker: Tracker, sketches: Sequence[Sketch]) -> None:
-        self._tracker, self._sketches = tracker, list(sketches)
+    def __init__(self, tracker: Tracker, packed: PackedBatch) -> None:
+        self._tracker, self._sketches = tracker, packed.sketches()
+        self._categories = packed.categories.tolist()
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Begins with what the model draws untrained; MLflow's slider begins at step 0 anyway."""
@@ -135,20 +138,30 @@ class Pictures(Callback):
         if not trainer.is_global_zero:
             return
         model, num = module.model, len(self._sketches)
+        told = None
+        if model.config.condition is Condition.category:
+            told = [model.data.categories[index] for index in self._categories]
         if model.config.conditional:
-            second = model.reconstruct(self._sketches, temperature=0.2, seed=0)
+            second = model.reconstruct(self._sketches, temperature=0.2, category=told, seed=0)
             caption = "redrawn, temperature 0.2"
         else:
-            halves = [sketch[: max(1, len(sketch) // 2)] for sketch in self._sketches]
-            second = [model.sample(prefix=h, temperature=0.2, seed=0)[0] for h in halves]
+            second = self._completed(model, told)
             caption = "completed, temperature 0.2"
-        samples = model.sample(num, temperature=0.4, seed=0)
+        samples = model.sample(num, temperature=0.4, category=told, seed=0)
         picture = raster.grid(
             [self._sketches, second, samples],
             row_captions=["validation split", caption, "sampled, temperature 0.4"],
             title=f"step {trainer.global_step}",
         )
         self._tracker.log_image(picture, PICTURES, trainer.global_step)
+
+    def _completed(self, model: SketchRNN, told: list[str] | None) -> list[NDArray[np.float32]]:
+        completed = []
+        for index, sketch in enumerate(self._sketches):
+            half = sketch[: max(1, len(sketch) // 2)]
+            category = None if told is None else told[index]
+            completed += model.sample(prefix=half, temperature=0.2, category=category, seed=0)
+        return completed
 
 
 class Progress(TQDMProgressBar):

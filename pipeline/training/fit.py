@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -18,7 +18,7 @@ import torch
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.utilities import rank_zero_only
 
-from pipeline.config import ALL_CATEGORIES, Config, UserError
+from pipeline.config import ALL_CATEGORIES, Config, Precision, UserError
 from pipeline.data.dataset import ShardedSketches, check_cache
 from pipeline.data.loader import EvaluationLoader, TrainingLoader
 from pipeline.data.order import Order
@@ -30,11 +30,18 @@ from pipeline.permutation import permute
 from pipeline.results import data_spec
 from pipeline.tracking import Tracker, git_tags, open_tracker
 from pipeline.training.callbacks import Checkpoints, Figures, Patience, Pictures, Progress
+from pipeline.training.memory import keep_freed_memory
 from pipeline.training.module import OBJECTIVE, SketchModule
 from pipeline.training.run import Run, check_identity, differences, open_run
 from sketch_model.model import SketchRNN
 
 _NUM_PICTURES = 6
+_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed"]] = {
+    Precision.fp32: "32-true",
+    Precision.bf16: "bf16-mixed",
+}
+"""As Lightning names them; in the second, autocast multiplies in bf16 and weights are float32."""
+
 _SOURCE = ("name", "format", "quantum", "num_drawings", "seed")
 
 
@@ -67,6 +74,11 @@ def fit(config: Config) -> FitResult:
         return FitResult(run, rank == 0, was_finished=True)
 
     _prepare_process(config)
+    if rank == 0 and config.train.precision == Precision.bf16 and not _multiplies_bf16():
+        print(
+            "note: this device has no instructions for train.precision=bf16, which is slower here"
+            " than fp32"
+        )
     tracker = open_tracker(
         config.tracking,
         rank=rank,
@@ -119,6 +131,7 @@ def _origin(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prepare_process(config: Config) -> None:
+    keep_freed_memory()
     torch.set_flush_denormal(True)  # or a CPU spends most of its time on numbers below 1e-38
     if config.train.num_threads:
         torch.set_num_threads(config.train.num_threads)
@@ -127,6 +140,14 @@ def _prepare_process(config: Config) -> None:
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
     # Lightning 2.6 asks torch 2.13 in an old way what a batch is made of.
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated")
+
+
+def _multiplies_bf16() -> bool:
+    """Whether the device has instructions for it; torch works without, slowly, and says nothing."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    instructions = torch.cpu.get_capabilities()
+    return any(instructions.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def _describe(tracker: Tracker, config: Config, run: Run, manifest: Manifest) -> None:
@@ -196,6 +217,7 @@ def _trainer(config: Config, run: Run, callbacks: list[Callback]) -> pl.Trainer:
         accelerator="cuda" if torch.cuda.is_available() else "cpu",
         devices=train.num_processes,
         strategy="ddp" if train.num_processes > 1 else "auto",
+        precision=_PRECISION[train.precision],
         max_steps=train.max_steps,
         max_epochs=-1,
         val_check_interval=train.validate_every,
@@ -216,7 +238,7 @@ def _callbacks(
 ) -> Iterator[Callback]:
     yield Figures(tracker, run.curves, len(train), config.tracking.log_every)
     shown = permute(np.arange(min(_NUM_PICTURES, len(valid))), len(valid), key=0)
-    yield Pictures(tracker, valid.gather(shown).sketches())
+    yield Pictures(tracker, valid.gather(shown))
     yield Progress()
     # Without a limit it counts nevertheless, so that a limit may be set for a resumed run.
     yield Patience(OBJECTIVE, patience=config.train.patience or sys.maxsize)

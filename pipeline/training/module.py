@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +56,7 @@ class SketchModule(pl.LightningModule):
         return self.config.loss.KL_min if self.model.config.conditional else 0.0
 
     def training_step(self, packed: PackedBatch, batch_index: int) -> Tensor:
-        """The loss of one batch: L_R + w(step) max(L_KL, KL_min).
+        """The loss of one batch: L_R + w(step) max(L_KL, KL_min), L_R with loss.pen_weights.
 
         Rows go to the end of the batch's longest sketch, and once per pool of batches to N_max:
         a model that never sees the rows long after an end token begins to draw again there.
@@ -77,7 +78,7 @@ class SketchModule(pl.LightningModule):
         generator.manual_seed(
             derive_key(config.train.seed, _DROPOUT, step, self.global_rank) >> 1  # below 2**63
         )
-        losses = self._losses(batch, config.train.seed, generator)
+        losses = self._losses(batch, config.train.seed, generator, config.loss.pen_weights)
         own = torch.stack([losses.L_R, losses.L_s, losses.L_p, losses.L_KL]).detach()
         joint = self.trainer.strategy.reduce(own, reduce_op="mean")  # over all processes
         assert isinstance(joint, Tensor)
@@ -107,13 +108,17 @@ class SketchModule(pl.LightningModule):
         return replace(batch, stroke5=torch.cat([batch.stroke5, padding], dim=1))
 
     def _losses(
-        self, batch: SketchBatch, seed: int, generator: torch.Generator | None = None
+        self,
+        batch: SketchBatch,
+        seed: int,
+        generator: torch.Generator | None = None,
+        pen_weights: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> Losses:
         noise = None
         if self.model.config.conditional:
             noise = keyed_normal(seed, LATENT, batch.positions, self.model.config.N_z)
         prediction = self.model(batch, noise, generator=generator)
-        return sketch_losses(prediction, batch, self.model.data.N_max)
+        return sketch_losses(prediction, batch, self.model.data.N_max, pen_weights=pen_weights)
 
     def _check_finite(self, loss: float, where: str) -> None:
         """Ends the run before a checkpoint is spoilt; all processes see the same loss."""
@@ -143,7 +148,8 @@ class SketchModule(pl.LightningModule):
     def validation_step(self, packed: PackedBatch, batch_index: int) -> None:
         """Adds up L_s, L_p, L_KL, the bound and the count, over rows to N_max (eq. 9).
 
-        One z is drawn per drawing, the same at every validation.
+        One z is drawn per drawing, the same at every validation. Pen states count alike whatever
+        loss.pen_weights: weighted, a figure is no likelihood and compares with no other run's.
         """
         data = self.model.data
         batch = to_stroke5(packed, offset_scale=data.offset_scale, width=data.N_max)

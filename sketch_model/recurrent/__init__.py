@@ -5,15 +5,51 @@ Everything in here is time-major, because a step then is one contiguous block.
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import logging
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
 import torch
+from torch import nn
 
 from sketch_model.annotations import Float, Int, Tensor
-from sketch_model.cells import LSTMCell, LSTMState, RecurrentCell, State
+from sketch_model.cells import (
+    HyperLSTMCell,
+    LayerNormLSTMCell,
+    LSTMCell,
+    RecurrentCell,
+    State,
+)
+from sketch_model.recurrent import cudnn
+from sketch_model.recurrent.driver import Plan
 from sketch_model.recurrent.dropout import dropout_masks
 from sketch_model.recurrent.eager import unroll_eager
-from sketch_model.recurrent.fused import unroll_fused
+from sketch_model.recurrent.hyper import unroll_hyper
+from sketch_model.recurrent.layer_norm import unroll_layer_norm
+from sketch_model.recurrent.lstm import unroll_lstm
 
 __all__ = ["dropout_masks", "unroll", "unroll_to_ends"]
+
+_LOG = logging.getLogger("sketch_model")
+
+_PRODUCT_DTYPES: Final = (torch.bfloat16, torch.float32, torch.float64)
+"""What step kernels read and write."""
+
+
+class Way(NamedTuple):
+    """How to unroll a cell.
+
+    Attributes:
+        name: for the log.
+        unroll: takes (plan, cell, inputs, state, constant, masks).
+        kernels: for the plan.
+    """
+
+    name: str
+    unroll: Callable[..., Tensor]
+    kernels: Any
 
 
 def unroll(
@@ -42,12 +78,13 @@ def unroll(
     width = inputs.shape[-1] + (0 if constant is None else constant.shape[-1])
     if width != cell.input_size:
         raise ValueError(f"the cell takes {cell.input_size} inputs per step, got {width}")
-    device = inputs.device.type
-    if not (isinstance(cell, LSTMCell) and isinstance(state, LSTMState)):
+    way = _choose(cell, inputs, masks)
+    if way is None:
         return unroll_eager(cell, inputs, state, constant=constant, masks=masks)
-    product_dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    with torch.autocast(device, enabled=False):
-        return unroll_fused(cell, inputs, state, constant, masks, product_dtype)
+    num_steps, batch_size, _ = inputs.shape
+    plan = _plan(way, inputs, [batch_size] * num_steps, ends_only=False)
+    with torch.autocast(inputs.device.type, enabled=False):
+        return way.unroll(plan, cell, inputs, state, constant, masks)
 
 
 def unroll_to_ends(
@@ -59,13 +96,139 @@ def unroll_to_ends(
 ) -> Float[Tensor, "batch units"]:
     """Each sketch's output at its last step, `lengths - 1`, from a zero state.
 
-    What stands in `inputs` and `masks` from `lengths` on does not influence the result.
+    What stands in `inputs` and `masks` from `lengths` on does not influence the result. On the CPU
+    it is not computed: the sketches are put in order of length, and each step takes those that have
+    not ended. Elsewhere that would have to wait for the lengths.
 
     Args:
         cell: as in `unroll`.
         inputs: as in `unroll`.
         lengths: steps of each sketch, at least 1.
         masks: as in `unroll`.
+
+    Raises:
+        ValueError: if a length is less than 1 or more than there are inputs (on the CPU).
     """
-    outputs = unroll(cell, inputs, cell.zero_state(inputs.shape[1]), masks=masks)
-    return outputs[lengths - 1, torch.arange(len(lengths), device=outputs.device)]
+    way = _choose(cell, inputs, masks)
+    state = cell.zero_state(inputs.shape[1])
+    if way is None or inputs.device.type != "cpu":
+        outputs = unroll(cell, inputs, state, masks=masks)
+        return outputs[lengths - 1, torch.arange(len(lengths), device=outputs.device)]
+    order = torch.argsort(lengths, descending=True, stable=True)
+    plan = _plan(way, inputs, _count_running(lengths, len(inputs)), ends_only=True)
+    num_steps = len(plan.num_rows)
+    inputs = inputs[:num_steps, order]
+    masks = None if masks is None else _take_rows(masks, order, plan.num_rows)
+    with torch.autocast(inputs.device.type, enabled=False):
+        ends = way.unroll(plan, cell, inputs, state, None, masks)
+    return ends[torch.argsort(order)]
+
+
+def _count_running(lengths: Tensor, num_steps: int) -> list[int]:
+    """Sketches that have not ended, at each step until all have.
+
+    Raises:
+        ValueError: if a length is none that the inputs can have.
+    """
+    shortest, longest = (int(length) for length in lengths.aminmax())
+    if not 1 <= shortest <= longest <= num_steps:
+        raise ValueError(
+            f"lengths must lie between 1 and the {num_steps} steps of the inputs,"
+            f" got {shortest} to {longest}"
+        )
+    num_ended = torch.bincount(lengths)[:longest].cumsum(0)
+    counts: list[int] = (len(lengths) - num_ended).tolist()
+    return counts
+
+
+def _take_rows(masks: Tensor, order: Tensor, num_rows: list[int]) -> Tensor:
+    """The first rows in this order, as many as take part at each step; the others are not set."""
+    taken = torch.empty_like(masks)
+    for rows, source, num in zip(taken, masks, num_rows, strict=False):
+        torch.index_select(source, 0, order[:num], out=rows[:num])
+    return taken
+
+
+def _plan(way: Way, inputs: Tensor, num_rows: list[int], *, ends_only: bool) -> Plan:
+    return Plan(
+        kernels=way.kernels,
+        product_dtype=_product_dtype(inputs),
+        num_rows=num_rows,
+        ends_only=ends_only,
+        keep_history=torch.is_grad_enabled(),
+    )
+
+
+def _product_dtype(inputs: Tensor) -> torch.dtype:
+    device = inputs.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else inputs.dtype
+
+
+def _choose(cell: RecurrentCell, inputs: Tensor, masks: Tensor | None) -> Way | None:
+    """How to unroll; None is the loop over the cell."""
+    device, product_dtype = inputs.device.type, _product_dtype(inputs)
+    way = None
+    if product_dtype in _PRODUCT_DTYPES and inputs.dtype == cell.hidden_weight.dtype:
+        if device == "cpu" and _is_installed("numba"):
+            way = _compiled_way(cell)
+        elif device == "cuda":
+            way = _gpu_way(cell, product_dtype, masks)
+    name = "the loop over the cell" if way is None else way.name
+    _report(type(cell).__name__, device, str(product_dtype).removeprefix("torch."), name)
+    return way
+
+
+def _compiled_way(cell: nn.Module) -> Way | None:
+    """Step kernels of numba."""
+    name = "compiled step kernels"
+    match cell:
+        case LSTMCell():
+            from sketch_model.recurrent import compiled_lstm
+
+            return Way(name, unroll_lstm, compiled_lstm)
+        case LayerNormLSTMCell():
+            from sketch_model.recurrent import compiled_layer_norm
+
+            return Way(name, unroll_layer_norm, compiled_layer_norm)
+        case HyperLSTMCell():
+            from sketch_model.recurrent import compiled_hyper
+
+            return Way(name, unroll_hyper, compiled_hyper)
+    return None
+
+
+def _gpu_way(cell: RecurrentCell, product_dtype: torch.dtype, masks: Tensor | None) -> Way | None:
+    """cuDNN where it does what is asked for, else step kernels."""
+    if cudnn.takes(cell, product_dtype, masks):
+        return Way("cuDNN", cudnn.unroll_cudnn, None)
+    return _triton_way(cell) if _is_installed("triton") else None
+
+
+def _triton_way(cell: nn.Module) -> Way | None:
+    """Step kernels of Triton."""
+    name = "Triton step kernels"
+    match cell:
+        case LSTMCell():
+            from sketch_model.recurrent import triton_lstm
+
+            return Way(name, unroll_lstm, triton_lstm)
+        case LayerNormLSTMCell():
+            from sketch_model.recurrent import triton_layer_norm
+
+            return Way(name, unroll_layer_norm, triton_layer_norm)
+        case HyperLSTMCell():
+            from sketch_model.recurrent import triton_hyper
+
+            return Way(name, unroll_hyper, triton_hyper)
+    return None
+
+
+@functools.cache
+def _is_installed(library: str) -> bool:
+    return importlib.util.find_spec(library) is not None
+
+
+@functools.cache
+def _report(cell: str, device: str, product_dtype: str, way: str) -> None:
+    """Once for each choice."""
+    _LOG.info("%s on %s, products in %s: %s", cell, device, product_dtype, way)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 import math
 from typing import Final
 
@@ -22,9 +24,10 @@ def dropout_masks(
 ) -> Float[Tensor, "*shape"] | None:
     """Inverted dropout: 0 with `probability`, else 1 / (1 - probability); None if it is 0.
 
-    Cuts 64-bit random numbers into four of 16 bits, five times as fast as `bernoulli_` on a CPU,
-    where the masks would otherwise cost a fifth of a training step's products in bf16. The
-    probability is therefore rounded to a multiple of 2**-16, and the scale fits the rounded one.
+    Cuts 64-bit random numbers into four of 16 bits. The probability is therefore rounded to a
+    multiple of 2**-16, and the scale fits the rounded one. On a CPU the 64-bit numbers are hashes
+    of a counter and of a key that the generator gives, 40 times as fast as `bernoulli_`, which
+    would take a fifth of a training step's products in bf16.
 
     Args:
         shape: of the masks.
@@ -35,10 +38,20 @@ def dropout_masks(
     num_kept = max(1, round((1.0 - probability) * _LEVELS))
     if num_kept >= _LEVELS:
         return None
-    count = math.prod(shape)
+    count, scale = math.prod(shape), _LEVELS / num_kept
+    if torch.device(device).type == "cpu" and _has_numba():
+        from sketch_model.recurrent.compiled_dropout import draw_masks
+
+        key = int(torch.randint(1 << 62, (), generator=generator))
+        return draw_masks(count, key, num_kept, scale).view(shape)
     words = torch.empty(-(-count // _LANES), dtype=torch.int64, device=device)
     words.random_(-(1 << 63), None, generator=generator)
     lanes = words.view(torch.int16)[:count].view(shape)
     masks = torch.empty(shape, dtype=torch.float32, device=device)
     torch.lt(lanes, num_kept - _LEVELS // 2, out=masks)
-    return masks.mul_(_LEVELS / num_kept)
+    return masks.mul_(scale)
+
+
+@functools.cache
+def _has_numba() -> bool:
+    return importlib.util.find_spec("numba") is not None

@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import MISSING, OmegaConf
 
-from pipeline.config import Config, Source, SourceConfig, UserError, check_category
+from pipeline.config import (
+    Config,
+    Precision,
+    Source,
+    SourceConfig,
+    UserError,
+    check_category,
+)
 from pipeline.entry import CONF, compose
 from pipeline.identity import fingerprint, flatten, to_dict
-from sketch_model.config import ModelConfig
+from sketch_model.config import Cell, Condition, DataSpec, ModelConfig
+from sketch_model.model import SketchRNN
 
 EXPERIMENTS = sorted(
     path.relative_to(CONF / "experiment").with_suffix("").as_posix()
@@ -43,8 +52,13 @@ def defaults(schema: type) -> dict[str, Any]:
     return to_dict(schema(name=Source.local) if schema is SourceConfig else schema())
 
 
-def test_the_primary_config_states_every_default_and_no_other_value() -> None:
-    stated = yaml("config.yaml")
+def test_the_primary_config_and_its_recipe_state_every_default_and_no_other_value() -> None:
+    """Each of them in one of the two places."""
+    primary, recipe = yaml("config.yaml"), yaml("recipe/magenta.yaml")
+    for group in ("loss", "train"):
+        assert not primary[group].keys() & recipe[group].keys()
+    stated = primary | {group: primary[group] | recipe.pop(group) for group in ("loss", "train")}
+    assert recipe == {}
     for group in ("defaults", "hydra", "data_dir", "results_dir"):  # composition, and addresses
         del stated[group]
     blank = Config(name="x", categories=["x"], source=SourceConfig(name=Source.local))
@@ -57,6 +71,88 @@ def test_the_primary_config_states_every_default_and_no_other_value() -> None:
 
 def test_the_base_model_states_the_defaults_of_the_reference() -> None:
     assert yaml("model/base.yaml") == defaults(ModelConfig)
+
+
+@pytest.mark.parametrize("model", [path.stem for path in (CONF / "model").glob("*.yaml")])
+def test_every_model_is_valid_with_every_recipe(model: str) -> None:
+    """And states all that there is, so that the next choice of a model leaves nothing of it."""
+    assert yaml(f"model/{model}.yaml").keys() == defaults(ModelConfig).keys()
+    for path in (CONF / "recipe").glob("*.yaml"):
+        config = compose(["+experiment=table1_cat", f"model={model}", f"recipe={path.stem}"])
+        assert to_dict(config.model) == yaml(f"model/{model}.yaml")
+
+
+def test_the_paper_s_model_has_the_paper_s_sizes() -> None:
+    config = compose(["+experiment=table1_cat", "model=paper"]).model
+    assert (config.encoder_cell, config.encoder_size) == (Cell.lstm, 512)
+    assert (config.decoder_cell, config.decoder_size) == (Cell.hyper, 2048)
+    assert (config.M, config.N_z) == (20, 128)
+    data = DataSpec(offset_scale=1.0, N_max=250, categories=("cat",), source="quickdraw")
+    with torch.device("meta"):
+        num_parameters = sum(p.numel() for p in SketchRNN(config, data).parameters())
+    assert f"{num_parameters:,} parameters" in (CONF / "model/paper.yaml").read_text()
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "magenta": {
+        "w_KL": 0.5,
+        "eta_min": 0.01 / 0.5,  # kl_weight_start / kl_weight
+        "R": 0.99995,
+        "KL_min": 0.2,
+        "learning_rate": 1e-3,
+        "decay": 0.9999,
+        "min_learning_rate": 1e-5,
+        "clip_value": 1.0,
+        "augmentation": {"scale_factor": 0.15, "drop_probability": 0.1},
+    },
+    "paper": {
+        "w_KL": 1.0,
+        "eta_min": 0.0,
+        "R": 0.99999,
+        "KL_min": 0.2,
+        "learning_rate": 1e-4,
+        "decay": 1.0,
+        "min_learning_rate": 1e-4,
+        "clip_value": 1.0,
+        "augmentation": {"scale_factor": 0.1, "drop_probability": 0.0},
+    },
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_what_it_is_named_after(recipe: str) -> None:
+    assert {path.stem for path in (CONF / "recipe").glob("*.yaml")} == RECIPES.keys()
+    stated = yaml(f"recipe/{recipe}.yaml")
+    assert stated.keys() == {"loss", "train"}
+    assert stated["loss"] | stated["train"] == RECIPES[recipe], "a recipe leaves nothing of another"
+    config = compose(["+experiment=table1_cat", f"recipe={recipe}"])
+    composed = to_dict(config.loss) | to_dict(config.train)
+    assert {name: composed[name] for name in RECIPES[recipe]} == RECIPES[recipe]
+
+
+def test_an_experiment_s_own_values_win_over_a_recipe_and_the_command_line_over_both() -> None:
+    config = compose(["+experiment=single_class", "recipe=paper", "train.decay=0.5"])
+    own = yaml("experiment/single_class.yaml")
+    assert config.train.learning_rate == own["train"]["learning_rate"]
+    assert config.loss.w_KL == own["loss"]["w_KL"]
+    assert config.train.augmentation.scale_factor == 0.1
+    assert config.train.decay == 0.5
+
+
+@pytest.mark.parametrize("cell", list(Cell))
+def test_cells_and_the_condition_are_chosen_on_the_command_line(cell: Cell) -> None:
+    typed = [f"model.encoder_cell={cell}", f"model.decoder_cell={cell}", "model.condition=category"]
+    config = compose(["+experiment=smoke", *typed]).model
+    assert (config.encoder_cell, config.decoder_cell) == (cell, cell)
+    assert config.condition is Condition.category
+
+
+@pytest.mark.parametrize(
+    ("typed", "precision"),
+    [("32", Precision.fp32), ("fp32", Precision.fp32), ("bf16", Precision.bf16)],
+)
+def test_precision_may_be_typed_as_a_number(typed: str, precision: Precision) -> None:
+    assert compose(["+experiment=smoke", f"train.precision={typed}"]).train.precision is precision
 
 
 @pytest.mark.parametrize("group", ["model", "source"])
@@ -106,16 +202,29 @@ MISTAKES = {
     "+foo=1": ["foo is not a field", "categories", "restart_if_code_changed"],
     "+train.foo=1": ["train.foo is not a field", "batch_size"],
     "seed=1": ["seed is not a field", "train"],
-    "model=huge": ["model/huge", "base small tiny"],
+    "model=huge": ["model/huge", "base paper small tiny"],
+    "recipe=mine": ["recipe/mine", "magenta paper"],
     "source=web": ["source/web", "doodles local quickdraw"],
     "source.name=web": ["source.name", "'web'", "doodles, local, quickdraw"],
     "+experiment=smok": ["experiment/smok", "multiclass", "smoke"],
     "experiment=smoke": ["use +experiment=smoke"],
     "model.decoder_cell=gru": ["model.decoder_cell", "'gru'", "[lstm, layer_norm, hyper]"],
     "model.M=0": ["model.M=0", "at least 1"],
+    "model.N_z=0": ["model.N_z=0", "at least 1"],
+    "model.hyper_size=64": ["model.hyper_size=64 is not read", "model.decoder_cell=hyper"],
+    "model.category_embedding_size=8": ["is not read", "set model.condition=category"],
+    "model.condition=mood": ["model.condition", "'mood'", "[none, category]"],
     "model.M=many": ["model.M", "'many'", "Integer"],
     "model.conditional=maybe": ["model.conditional", "maybe", "bool"],
     "model.recurrent_dropout=1": ["model.recurrent_dropout=1.0", "[0, 1)", "not of keeping"],
+    "model.input_dropout=1": ["model.input_dropout=1.0", "[0, 1)"],
+    "loss.pen_weights=[1,10]": ["loss.pen_weights=[1.0, 10.0]", "three", "[1,1,1]"],
+    "loss.pen_weights=[1,-1,1]": ["loss.pen_weights=[1.0, -1.0, 1.0]", "at least 0"],
+    "loss.pen_weights=[0,0,0]": ["loss.pen_weights=[0.0, 0.0, 0.0]", "not all of them 0"],
+    "loss.pen_weights=[1,inf,1]": ["loss.pen_weights=[1.0, inf, 1.0]", "finite"],
+    "loss.pen_weights=10": ["loss.pen_weights", "list"],
+    "train.precision=fp16": ["train.precision", "'fp16'", "[fp32, bf16]"],
+    "train.precision=64": ["train.precision", "'64'", "[fp32, bf16]"],
     "loss.eta_min=2": ["loss.eta_min=2.0", "between 0.0 and 1.0"],
     "loss.w_KL=-1": ["loss.w_KL=-1.0", "at least 0"],
     "loss.R=nan": ["loss.R=nan", "between 0.0 and 1.0"],

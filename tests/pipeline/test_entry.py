@@ -56,5 +56,9 @@ def test_a_command_shows_its_config(tmp_path: Path) -> None:
 def test_a_command_has_help(tmp_path: Path) -> None:
     result = run(tmp_path, "prepare", "--help")
     assert result.returncode == 0, result.stderr
-    for word in ("source: doodles, local, quickdraw", "multiclass", "model: base, small, tiny"):
+    for word in (
+        "source: doodles, local, quickdraw",
+        "multiclass",
+        "model: base, paper, small, tiny",
+    ):
         assert word in result.stdout

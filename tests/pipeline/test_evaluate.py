@@ -18,6 +18,7 @@ from pipeline.evaluate import score
 from pipeline.permutation import derive_key
 from pipeline.results import data_spec, publish
 from pipeline.training.fit import fit
+from sketch_model.config import Condition
 from sketch_model.model import SketchRNN
 from sketch_model.randomness import LATENT, keyed_normal
 from tests.experiments import (
@@ -49,9 +50,9 @@ def test_split(config: Config) -> ShardedSketches:
     return ShardedSketches(config.manifest_path, "test")
 
 
-def make_model(config: Config, test_split: ShardedSketches, *, conditional: bool) -> SketchRNN:
+def make_model(config: Config, test_split: ShardedSketches, **changes: Any) -> SketchRNN:
     torch.manual_seed(2)
-    config = changed(config, "model", conditional=conditional)
+    config = changed(config, "model", **changes)
     model = SketchRNN(config.model, data_spec(config, test_split.manifest)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
@@ -68,7 +69,9 @@ def recomputed(model: SketchRNN, sketches: ShardedSketches, num_samples: int) ->
         noise = keyed_normal(key, LATENT, torch.from_numpy(rows), 4).double().numpy()
         for row, sketch in enumerate(sketches.gather(rows).sketches()):
             z = noise[row] if model.config.conditional else None
-            nats.append(score_in_numpy(model, sketch, z) | {"category": sketches.categories[row]})
+            category = int(sketches.categories[row])
+            scores = score_in_numpy(model, sketch, z, category=category)
+            nats.append(scores | {"category": category})
 
     def means(chosen: list[dict[str, Any]]) -> dict[str, float]:
         mean = {name: float(np.mean([each[name] for each in chosen])) for name in chosen[0]}
@@ -93,12 +96,13 @@ def recomputed(model: SketchRNN, sketches: ShardedSketches, num_samples: int) ->
     }
 
 
+@pytest.mark.parametrize("condition", list(Condition))
 @pytest.mark.parametrize("conditional", [True, False])
 def test_figures_are_means_over_every_drawing(
-    config: Config, test_split: ShardedSketches, conditional: bool
+    config: Config, test_split: ShardedSketches, conditional: bool, condition: Condition
 ) -> None:
     assert len(test_split) % config.evaluate.batch_size != 0, "the last batch should be short"
-    model = make_model(config, test_split, conditional=conditional)
+    model = make_model(config, test_split, conditional=conditional, condition=condition)
     metrics = score(model, test_split, config.evaluate, SEED)
     expected = recomputed(model, test_split, 2 if conditional else 1)
     by_category, expected_by_category = metrics.pop("by_category"), expected.pop("by_category")
@@ -147,13 +151,16 @@ def test_more_draws_of_z_settle_what_one_draw_leaves_open(
     assert 0 < np.std(bounds(12)) < 0.6 * np.std(bounds(1))
 
 
+@pytest.mark.parametrize("condition", list(Condition))
 def test_the_commands_write_and_record_their_results(
     config: Config,
+    condition: Condition,
     tmp_path: Path,
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config = tracked(config, new_store(tmp_path, tmp_path_factory))
+    config = changed(config, "model", condition=condition)
     run = fit(config).run
     publish(config, run.best_checkpoint, run.curves, {"mlflow_run_id": run.mlflow_run_id})
     monkeypatch.setattr("sys.argv", ["command", *command_line(config)])

@@ -39,7 +39,8 @@ def random_batch(num: int, seed: int = 0, width: int | None = N_MAX) -> SketchBa
 def small_model(seed: int = 0, **changes: Any) -> SketchRNN:
     """A model with weights large enough that everything matters, in evaluation mode."""
     sizes: dict[str, Any] = {"encoder_size": 7, "decoder_size": 9, "N_z": 5, "M": 3}
-    data = DataSpec(offset_scale=OFFSET_SCALE, N_max=N_MAX, categories=("test",), source="random")
+    categories = changes.pop("categories", ("test",))
+    data = DataSpec(offset_scale=OFFSET_SCALE, N_max=N_MAX, categories=categories, source="random")
     torch.manual_seed(seed)
     model = SketchRNN(ModelConfig(**sizes | changes), data)
     with torch.no_grad():

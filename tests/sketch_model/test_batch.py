@@ -16,23 +16,9 @@ from sketch_model.batch import PackedBatch, to_stroke5
 from sketch_model.config import Augmentation
 from sketch_model.randomness import DROP, keyed_uniform
 from sketch_model.strokes import polylines_to_stroke3, stroke5_to_stroke3
+from tests.numerics.sketch_rnn_numpy import drop_points
 
 Sketch = NDArray[np.int16]
-
-
-def drop_points_in_sequence(sketch: Sketch, uniform: list[float], probability: float) -> Sketch:
-    """The rule as a walk over the points, one at a time, with a counter."""
-    kept: list[list[int]] = []
-    kept_pen, count = 1, 0
-    for (dx, dy, pen), u in zip(sketch.tolist(), uniform, strict=True):
-        count = 0 if pen == 1 or kept_pen == 1 else count + 1
-        if pen == 0 and kept_pen == 0 and count > 2 and u < probability:
-            kept[-1][0] += dx
-            kept[-1][1] += dy
-        else:
-            kept.append([dx, dy, pen])
-            kept_pen = pen
-    return np.array(kept, np.int16)
 
 
 def random_sketches(num: int, seed: int = 0, lift_share: float = 0.15) -> list[Sketch]:
@@ -46,39 +32,51 @@ def random_sketches(num: int, seed: int = 0, lift_share: float = 0.15) -> list[S
     return sketches
 
 
-def assert_drops_as_in_sequence(sketches: list[Sketch], probability: float) -> None:
+def assert_drops_as_in_sequence(pad: Any, sketches: list[Sketch], probability: float) -> None:
     augmentation = Augmentation(scale_factor=0.0, drop_probability=probability)
     positions = [7 * index + 3 for index in range(len(sketches))]
     packed = PackedBatch.from_sketches(sketches, positions=positions)
-    batch = to_stroke5(packed, offset_scale=1.0, augmentation=augmentation, seed=5)
+    stroke5, lengths = pad(
+        packed.points,
+        packed.offsets,
+        packed.positions,
+        offset_scale=1.0,
+        width=None,
+        augmentation=augmentation,
+        seed=5,
+    )
     counters = torch.arange(max(map(len, sketches)))
     uniform = keyed_uniform(5, DROP, packed.positions[:, None], counters)
     num_dropped = 0
     for index, sketch in enumerate(sketches):
         u = uniform[index, : len(sketch)].tolist()
-        expected = drop_points_in_sequence(sketch, u, np.float32(probability))
-        got = stroke5_to_stroke3(batch.stroke5[index, 1:].numpy())
+        expected = drop_points(sketch, u, np.float32(probability))
+        got = stroke5_to_stroke3(stroke5[index, 1:].numpy())
         np.testing.assert_array_equal(got, expected)
-        assert batch.lengths[index] == len(expected)
+        assert lengths[index] == len(expected)
         num_dropped += len(sketch) - len(expected)
     assert num_dropped > 0
 
 
+@pytest.mark.parametrize("pad", [padding.pad, compiled_padding.pad], ids=["torch", "compiled"])
 @pytest.mark.parametrize("probability", [0.1, 0.5, 1.0])
 @pytest.mark.parametrize("lift_share", [0.0, 0.02, 0.15])
-def test_points_drop_as_in_a_walk_over_random_sketches(probability: float, lift_share: float):
-    assert_drops_as_in_sequence(random_sketches(1000, lift_share=lift_share), probability)
+def test_points_drop_as_in_a_walk_over_random_sketches(
+    pad: Any, probability: float, lift_share: float
+):
+    assert_drops_as_in_sequence(pad, random_sketches(1000, lift_share=lift_share), probability)
 
 
 @pytest.mark.real_data
-def test_points_drop_as_in_a_walk_over_real_sketches(quickdraw_root: Path):
+@pytest.mark.parametrize("pad", [padding.pad, compiled_padding.pad], ids=["torch", "compiled"])
+def test_points_drop_as_in_a_walk_over_real_sketches(pad: Any, quickdraw_root: Path):
     sketches = []
     with (quickdraw_root / "full/simplified/cat.ndjson").open() as lines:
         for line in lines:
             strokes = json.loads(line)["drawing"]
             sketches.append(polylines_to_stroke3([np.array(stroke).T for stroke in strokes]))
     assert len(sketches) > 1000
-    assert_drops_as_in_sequence(sketches, 0.1)
+    assert_drops_as_in_sequence(pad, sketches, 0.1)
 
 
 def test_layout_is_start_points_then_end_tokens():

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
 
 from sketch_model.batch import SketchBatch
 from sketch_model.encoder import Posterior
-from sketch_model.losses import floored_kl, kl_nats, kl_weight, sketch_losses
+from sketch_model.losses import Losses, floored_kl, kl_nats, kl_weight, sketch_losses
 from sketch_model.mixture import offset_nll, pen_nll
+from sketch_model.model import Prediction
+from sketch_model.row_nll import reference_row_nll
 from tests.sketch_model.sketches import N_MAX, random_batch, small_model
 
 
@@ -62,6 +65,66 @@ def test_floor_limits_a_row_to_13_8_nats_and_leaves_the_bound_alone() -> None:
     assert abs(expected[:, 0].max().item() - 13.8155) < 1e-3
     assert torch.equal(floored.bound_nats, plain.bound_nats)
     assert floored.L_s < plain.L_s
+
+
+def test_pen_weights_are_of_the_true_state_and_leave_reported_figures_alone() -> None:
+    model, batch = small_model(), random_batch(3)
+    prediction = model(batch)
+    weighted = sketch_losses(prediction, batch, N_MAX, pen_weights=(1.0, 10.0, 100.0))
+    plain = sketch_losses(prediction, batch, N_MAX)
+    rows = pen_nll(prediction.mixture, batch.targets[..., 2:])
+    states = batch.targets[..., 2:].argmax(dim=-1)
+    expected = (rows * torch.tensor([1.0, 10.0, 100.0])[states]).sum(dim=1)
+    torch.testing.assert_close(weighted.weighted_pen_nats, expected)
+    torch.testing.assert_close(weighted.L_p, expected.mean() / N_MAX)
+    torch.testing.assert_close(weighted.L_R, weighted.L_s + weighted.L_p)
+    assert torch.equal(plain.weighted_pen_nats, plain.pen_nats)
+    for name in ("pen_nats", "pen_nats_to_end", "pen_nats_real", "bound_nats", "L_R_masked", "L_s"):
+        assert torch.equal(getattr(weighted, name), getattr(plain, name)), name
+
+
+def test_weights_reach_the_gradient() -> None:
+    model, batch = small_model(conditional=False), random_batch(2)
+    output = model(batch).output.detach().requires_grad_()
+
+    def gradient(**options: Any) -> torch.Tensor:
+        losses = sketch_losses(Prediction(output, None), batch, N_MAX, **options)
+        return torch.autograd.grad(losses.L_R, output)[0][..., :3]
+
+    ends = batch.targets[..., 4:]
+    expected = gradient() * (1 + 99 * ends)
+    torch.testing.assert_close(gradient(pen_weights=(1.0, 1.0, 100.0)), expected)
+
+
+@pytest.mark.parametrize(
+    "pen_weights",
+    [(1.0, 10.0), (1.0, -1.0, 1.0), (1.0, math.nan, 1.0), (1.0, 1.0, math.inf), (0.0, 0.0, 0.0)],
+)
+def test_weights_that_do_not_fit_are_refused(pen_weights: tuple[float, ...]) -> None:
+    model, batch = small_model(), random_batch(2)
+    with pytest.raises(ValueError, match=r"pen_weights=\[.* must be 3 finite numbers"):
+        sketch_losses(model(batch), batch, N_MAX, pen_weights=pen_weights)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-6])
+def test_fused_losses_equal_those_of_the_reference(
+    monkeypatch: pytest.MonkeyPatch, floor: float
+) -> None:
+    model, batch = small_model(), random_batch(6)
+    options: dict[str, Any] = {"floor": floor, "pen_weights": (1.0, 10.0, 100.0)}
+    output = model(batch).output.detach().requires_grad_()
+
+    def evaluate() -> tuple[Losses, torch.Tensor]:
+        found = sketch_losses(Prediction(output, None), batch, N_MAX, **options)
+        return found, torch.autograd.grad(found.L_R, output)[0]
+
+    fused, fused_gradient = evaluate()
+    monkeypatch.setattr("sketch_model.losses.row_nll", reference_row_nll)
+    reference, reference_gradient = evaluate()
+    for name in (field.name for field in fields(Losses)):
+        got, expected = getattr(fused, name), getattr(reference, name)
+        torch.testing.assert_close(got, expected, rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(fused_gradient, reference_gradient, rtol=2e-5, atol=2e-5)
 
 
 def test_losses_of_a_batch_are_the_mean_of_its_parts() -> None:

@@ -10,12 +10,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import sketch_model
+from sketch_model.config import Cell, Condition
 from tests.sketch_model.sketches import random_batch, small_model
 
 
-@pytest.mark.parametrize("conditional", [True, False])
-def test_a_model_comes_back_whole(tmp_path: Path, conditional: bool) -> None:
-    model = small_model(conditional=conditional).train()
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"conditional": False},
+        {"encoder_cell": Cell.layer_norm, "decoder_cell": Cell.hyper, "hyper_size": 6},
+        {"condition": Condition.category, "category_embedding_size": 3, "input_dropout": 0.2},
+    ],
+    ids=str,
+)
+def test_a_model_comes_back_whole(tmp_path: Path, changes: dict[str, Any]) -> None:
+    model = small_model(**changes).train()
     sketch_model.save(model, tmp_path / "new" / "model")
     loaded = sketch_model.load(tmp_path / "new" / "model")
     assert not loaded.training
@@ -29,6 +39,19 @@ def test_a_model_comes_back_whole(tmp_path: Path, conditional: bool) -> None:
         "config.json",
         "model.safetensors",
     ]
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_model_of_version_1_is_read(tmp_path: Path, conditional: bool) -> None:
+    """It named one cell for both parts, and none of the options that came later."""
+    model = small_model(conditional=conditional)
+    sketch_model.save(model, tmp_path)
+    sizes = {"encoder_size": 7, "decoder_size": 9, "N_z": 5, "M": 3, "recurrent_dropout": 0.1}
+    old = {"conditional": conditional, "cell": "lstm"} | sizes
+    edit_config(lambda c: c.update(format_version=1, model=old))(tmp_path)
+    loaded = sketch_model.load(tmp_path)
+    assert loaded.config == model.config
+    assert torch.equal(loaded.decoder.output.weight, model.decoder.output.weight)
 
 
 def test_loading_draws_no_random_numbers(tmp_path: Path) -> None:
@@ -77,6 +100,12 @@ def drop_a_tensor(folder: Path) -> None:
         (edit_config(lambda c: c.update(format_version=7)), "format_version 7, .* reads 1"),
         (edit_config(lambda c: c["model"].update(decoder_cell="gru")), "gru"),
         (edit_config(lambda c: c["model"].update(M=0)), "M=0 must be at least 1"),
+        (edit_config(lambda c: c["model"].update(hyper_size=9)), "hyper_size=9 is not read"),
+        (edit_config(lambda c: c["model"].update(condition="mood")), "mood"),
+        (
+            edit_config(lambda c: c.update(format_version=1, model={"cell": "gru"})),
+            "gru",
+        ),
         (edit_config(lambda c: c["model"].pop("N_z")), r"missing \['N_z'\], unknown \[\]"),
         (edit_config(lambda c: c["data"].update(colour=1)), r"unknown \['colour'\]"),
         (

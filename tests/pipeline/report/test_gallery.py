@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipeline.report.gallery import TEMPERATURES, RunFacts, gallery_html
-from sketch_model.config import DataSpec, ModelConfig
+from sketch_model.config import Condition, DataSpec, ModelConfig
 from sketch_model.model import SketchRNN
 
 FACTS = RunFacts(name="cat_pig", num_steps=12_000, metrics={"L_R": -1.0234, "L_KL": 0.281})
@@ -52,9 +52,13 @@ def read(html: str) -> Reader:
     return reader
 
 
-def tiny_model(*, conditional: bool = True, **data: Any) -> SketchRNN:
+def tiny_model(
+    *, conditional: bool = True, condition: Condition = Condition.none, **data: Any
+) -> SketchRNN:
     torch.manual_seed(0)
-    config = ModelConfig(conditional=conditional, encoder_size=8, decoder_size=12, N_z=4, M=3)
+    config = ModelConfig(
+        conditional=conditional, condition=condition, encoder_size=8, decoder_size=12, N_z=4, M=3
+    )
     spec = {"offset_scale": 40.0, "N_max": 40, "categories": ("cat", "pig"), "source": "doodles"}
     return SketchRNN(config, DataSpec(**spec | data))
 
@@ -72,6 +76,12 @@ def drawings(num: int = 30) -> list[np.ndarray]:
 
 def gallery(model: SketchRNN, seed: int = 0, facts: RunFacts = FACTS) -> str:
     return gallery_html(model, drawings(), seed=seed, facts=facts)
+
+
+def told_gallery(model: SketchRNN, categories: list[str]) -> str:
+    return gallery_html(
+        model, drawings(len(categories)), seed=0, facts=FACTS, categories=categories
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +115,7 @@ def test_what_was_given_to_complete_is_marked_in_every_completion(html: str):
 def test_captions_name_model_data_training_and_how_it_was_drawn(html: str):
     text = read(html).text.replace("\u00a0", " ")
     for fact in (
-        "Conditional, lstm cells: encoder 8 each way, decoder 12, M = 3, N_z = 4",
+        "Conditional: encoder lstm 8 each way, decoder lstm 12, M = 3, N_z = 4",
         "Generated doodles: cat and pig; N_max = 40",
         "12,000 steps",
         "L_R = -1.023, L_KL = 0.281",
@@ -114,6 +124,57 @@ def test_captions_name_model_data_training_and_how_it_was_drawn(html: str):
         *(f"temperature τ = {temperature}" for temperature in TEMPERATURES),
     ):
         assert fact in text
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_model_that_is_told_categories_is_told_those_of_the_drawings(
+    conditional: bool, monkeypatch: pytest.MonkeyPatch
+):
+    model = tiny_model(conditional=conditional, condition=Condition.category)
+    told: list[Any] = []
+    sample = model.sample
+
+    def listening(*arguments: Any, category: Any = None, **options: Any) -> Any:
+        told.append(category)
+        return sample(*arguments, category=category, **options)
+
+    monkeypatch.setattr(model, "sample", listening)
+    categories = ["pig", "cat", "pig", "pig"]
+    page = read(told_gallery(model, categories))
+    assert "told the category in 32 numbers" in page.text.replace("\u00a0", " ")
+    samples, rest = told[:6], told[6:]
+    assert samples == 6 * [4 * ["cat", "pig"]]
+    if conditional:
+        reconstructions, (interpolation, *completions) = rest[:6], rest[6:]
+        assert [sorted(names) for names in reconstructions] == 6 * [sorted(categories)]
+        assert interpolation == "pig", "there is one pair of one category"
+    else:
+        completions = rest
+    assert sorted(completions) == sorted(categories)
+
+
+def test_categories_do_not_change_the_page_of_a_model_that_is_not_told(html: str):
+    categories = 30 * ["cat"]
+    page = gallery_html(tiny_model(), drawings(), seed=41, facts=FACTS, categories=categories)
+    assert page == html
+
+
+def test_no_pair_of_one_category_leaves_interpolations_out():
+    page = read(told_gallery(tiny_model(condition=Condition.category), ["pig", "cat"]))
+    assert "no two of the test drawings are of one" in page.text
+    assert "Reconstructions" in page.text
+
+
+@pytest.mark.parametrize("categories", [None, ["cat"]])
+def test_a_model_that_is_told_needs_the_category_of_each_drawing(categories: Any):
+    with pytest.raises(ValueError, match=r"give the categories of all 3 test drawings, got [01]"):
+        gallery_html(
+            tiny_model(condition=Condition.category),
+            drawings(3),
+            seed=0,
+            facts=FACTS,
+            categories=categories,
+        )
 
 
 def test_real_drawings_are_attributed_and_not_called_generated():

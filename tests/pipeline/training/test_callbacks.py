@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from pipeline.config import Config
 from pipeline.data.dataset import ShardedSketches
+from pipeline.permutation import permute
 from pipeline.tracking import Tracker
 from pipeline.training.callbacks import PICTURES, Pictures, append_csv, write_csv
 from pipeline.training.fit import fit
 from pipeline.training.module import SketchModule
-from tests.experiments import changed, image_steps, new_store, read_csv, runs, steps_of, tracked
+from sketch_model.config import Condition
+from sketch_model.model import SketchRNN
+from tests.experiments import (
+    NUM_DRAWINGS,
+    changed,
+    image_steps,
+    new_store,
+    read_csv,
+    runs,
+    steps_of,
+    tracked,
+)
 
 
 @pytest.fixture
@@ -59,18 +73,43 @@ def test_steps_are_recorded_as_often_as_asked_and_epochs_at_their_ends(
     assert image_steps(recorded.tracking.uri, record) == [0, 2, 4, 6, 8]
 
 
+@pytest.mark.parametrize("condition", list(Condition))
 @pytest.mark.parametrize("conditional", [True, False])
 def test_a_picture_changes_as_the_model_learns(
-    config: Config, monkeypatch: pytest.MonkeyPatch, conditional: bool
+    config: Config, monkeypatch: pytest.MonkeyPatch, conditional: bool, condition: Condition
 ) -> None:
     pictures: list[tuple[str, int, Image.Image]] = []
     monkeypatch.setattr(
         Tracker, "log_image", lambda _, image, key, step: pictures.append((key, step, image))
     )
-    fit(changed(changed(config, "model", conditional=conditional), "train", max_steps=4))
+    config = changed(config, "model", conditional=conditional, condition=condition)
+    fit(changed(config, "train", max_steps=4))
     assert [(key, step) for key, step, _ in pictures] == [(PICTURES, n) for n in (0, 2, 4)]
     assert len({picture.size for _, _, picture in pictures}) == 1, "a slider would jump"
     assert len({picture.tobytes() for _, _, picture in pictures}) == 3
+
+
+@pytest.mark.parametrize("conditional", [True, False])
+def test_a_picture_s_columns_are_of_the_categories_of_its_drawings(
+    config: Config, monkeypatch: pytest.MonkeyPatch, conditional: bool
+) -> None:
+    told: list[object] = []
+    sample = SketchRNN.sample
+
+    def listening(model: SketchRNN, *arguments: Any, category: Any = None, **options: Any) -> Any:
+        told.append(category)
+        return sample(model, *arguments, category=category, **options)
+
+    monkeypatch.setattr(SketchRNN, "sample", listening)
+    config = changed(config, "model", conditional=conditional, condition=Condition.category)
+    fit(changed(config, "train", max_steps=2))
+    valid = ShardedSketches(config.manifest_path, "valid")
+    shown = valid.gather(permute(np.arange(6), len(valid), key=0))
+    names = [list(NUM_DRAWINGS)[index] for index in shown.categories]
+    assert len(set(names)) == 2
+    # At the start and after the validation: what is redrawn at once or completed one by one.
+    expected = [names, names] if conditional else [*names, names]
+    assert told == 2 * expected
 
 
 def test_pictures_do_not_disturb_training(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:

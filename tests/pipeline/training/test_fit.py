@@ -15,11 +15,12 @@ import pytest
 import torch
 from mlflow.entities import Run as MlflowRun
 
-from pipeline.config import Config, Source, SourceConfig, UserError
+from pipeline.config import Config, Precision, Source, SourceConfig, UserError
 from pipeline.training.callbacks import Checkpoints, Pictures
 from pipeline.training.fit import FitResult, fit
 from pipeline.training.module import SketchModule
 from pipeline.training.run import Run
+from sketch_model.config import Cell, Condition
 from tests.experiments import (
     NUM_DRAWINGS,
     changed,
@@ -220,6 +221,48 @@ def test_training_further_equals_training_that_long_at_once(
     assert_same_training(fit(config).run, uninterrupted.result.run)
 
 
+def hyper_cells(**changes: Any) -> dict[str, Any]:
+    cells = {"encoder_cell": Cell.hyper, "decoder_cell": Cell.hyper}
+    return cells | {"hyper_size": 5, "hyper_embedding_size": 2} | changes
+
+
+@pytest.mark.parametrize(
+    ("model", "precision"),
+    [
+        ({"encoder_cell": Cell.layer_norm, "decoder_cell": Cell.layer_norm}, Precision.fp32),
+        (hyper_cells(), Precision.fp32),
+        ({"condition": Condition.category, "input_dropout": 0.1}, Precision.fp32),
+        (hyper_cells(conditional=False, condition=Condition.category), Precision.bf16),
+    ],
+    ids=["layer_norm", "hyper", "category", "all-bf16"],
+)
+def test_every_kind_of_model_learns_and_goes_on_bit_for_bit(
+    config: Config, model: dict[str, Any], precision: Precision
+) -> None:
+    config = changed(changed(config, "model", **model), "train", precision=precision)
+    at_once = fit(replace(config, runs_dir=f"{config.runs_dir} at once")).run
+    curves = read_csv(at_once.curves)
+    assert float(curves[-1]["valid/L_R"]) < float(curves[0]["valid/L_R"]), "it learns nothing"
+    assert fit(changed(config, "train", max_steps=4)).run.num_steps == 4
+    assert_same_training(fit(config).run, at_once)
+
+
+@pytest.mark.parametrize("has_instructions", [True, False])
+def test_a_device_that_is_slow_in_bf16_is_said_once(
+    config: Config,
+    has_instructions: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_instructions})
+    note = "this device has no instructions for train.precision=bf16"
+    for precision in Precision:
+        fit(changed(config, "train", max_steps=2, precision=precision))
+        is_slow = precision is Precision.bf16 and not has_instructions
+        assert capsys.readouterr().out.count(note) == is_slow
+
+
 def test_a_finished_run_is_left_alone(config: Config) -> None:
     short = changed(config, "train", max_steps=2)
     folder = fit(short).run.folder
@@ -280,6 +323,8 @@ def test_patience_ends_a_run_and_more_patience_goes_on(
         ("train", {"batch_size": 4}, False),
         ("train", {"pool": 3}, False),
         ("loss", {"w_KL": 0.25}, False),
+        ("loss", {"pen_weights": [1.0, 10.0, 100.0]}, False),
+        ("train", {"precision": Precision.bf16}, False),
         ("model", {"M": 2}, False),
         ("train", {"max_steps": 4}, True),
         ("train", {"validate_every": 4, "patience": 3, "num_threads": 2}, True),

@@ -12,16 +12,17 @@ import torch
 from mlflow import MlflowClient
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from pipeline.config import Config
+from pipeline.config import Config, Precision
 from pipeline.data.dataset import ShardedSketches
 from pipeline.permutation import derive_key
 from pipeline.results import data_spec
 from pipeline.training.fit import fit
 from pipeline.training.module import SketchModule
-from sketch_model.config import Augmentation
+from sketch_model.config import Augmentation, Cell, Condition
 from sketch_model.model import SketchRNN
 from sketch_model.randomness import LATENT, keyed_normal
 from tests.experiments import changed, new_store, read_csv, runs, score_in_numpy, tracked
+from tests.numerics.sketch_rnn_numpy import kl_weight, learning_rate
 
 
 @pytest.fixture
@@ -83,6 +84,53 @@ def test_the_loss_of_a_step_is_the_paper_s(
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-4)
 
 
+EVERYTHING = {
+    "encoder_cell": Cell.layer_norm,
+    "decoder_cell": Cell.hyper,
+    "hyper_size": 5,
+    "hyper_embedding_size": 2,
+    "condition": Condition.category,
+    "category_embedding_size": 3,
+}
+
+
+def test_cells_categories_and_pen_weights_enter_the_loss_of_a_step(config: Config) -> None:
+    config = changed(plain(config, pen_weights=[1.0, 10.0, 100.0]), "model", **EVERYTHING)
+    module = make_module(config, step=3)
+    train = ShardedSketches(config.manifest_path, "train")
+    packed = train.gather(np.array([0, 1, len(train) - 1]), np.array([70, 5, 11]))
+    categories = packed.categories.tolist()
+    assert set(categories) == {0, 1}
+    loss = module.training_step(packed, 0)
+
+    noise = keyed_normal(config.train.seed, LATENT, packed.positions, 4).double().numpy()
+    sketches = packed.sketches()
+    width = max(map(len, sketches)) + 1
+    nats = [
+        score_in_numpy(module.model, sketch, row, width, category, pen_weights=(1.0, 10.0, 100.0))
+        for sketch, row, category in zip(sketches, noise, categories, strict=True)
+    ]
+    mean = {name: np.mean([each[name] for each in nats]) for name in nats[0]}
+    L_R, L_KL = (mean["offsets"] + mean["pen"]) / 64, mean["kl"] / 4
+    w = 0.5 - (0.5 - 0.5 * 0.02) * 0.9**3
+    assert loss.item() == pytest.approx(L_R + w * max(L_KL, config.loss.KL_min), rel=1e-4)
+    assert float(module.figures["L_p"]) == pytest.approx(mean["pen"] / 64, rel=1e-4)
+
+
+def test_bf16_is_of_the_products_and_of_nothing_else(config: Config) -> None:
+    """Weights, what the optimizer keeps and the losses have all their digits."""
+    config = changed(plain(config), "train", max_steps=2)
+    run = fit(changed(config, "train", precision=Precision.bf16)).run
+    content = torch.load(run.last_checkpoint, weights_only=True)
+    assert {tensor.dtype for tensor in content["state_dict"].values()} == {torch.float32}
+    moments = [state["exp_avg"] for state in content["optimizer_states"][0]["state"].values()]
+    assert {tensor.dtype for tensor in moments} == {torch.float32}
+    (line,), (exact,) = read_csv(run.curves), read_csv(fit(config).run.curves)
+    for name in ("train/L_R", "valid/L_R"):
+        assert line[name] != exact[name], "nothing was multiplied in bf16"
+        assert float(line[name]) == pytest.approx(float(exact[name]), rel=0.02)
+
+
 def test_randomness_is_keyed_by_seed_step_and_rank(config: Config) -> None:
     """G8: nothing of it needs saving, and no two steps or processes drop the same."""
     config = changed(config, "model", recurrent_dropout=0.5)
@@ -133,7 +181,7 @@ def test_weight_and_rate_of_every_step_follow_the_formulas(
     monkeypatch.setattr(SketchModule, "on_before_zero_grad", note_rate)
     config = changed(recorded, "train", min_learning_rate=0.002)
     fit(config)
-    rates = [(0.01 - 0.002) * 0.9**step + 0.002 for step in range(8)]
+    rates = [learning_rate(step, 0.01, 0.9, 0.002) for step in range(8)]
     assert used == pytest.approx(rates)
     (record,) = runs(config.tracking.uri)
     client = MlflowClient(config.tracking.uri)
@@ -141,7 +189,7 @@ def test_weight_and_rate_of_every_step_follow_the_formulas(
         name: {e.step: e.value for e in client.get_metric_history(record.info.run_id, name)}
         for name in ("train/learning_rate", "train/w", "train/epoch")
     }
-    weights = [0.5 - (0.5 - 0.5 * 0.02) * 0.9**step for step in range(8)]
+    weights = [kl_weight(step, 0.5, 0.01, 0.9) for step in range(8)]  # eta_min is 0.01 / 0.5
     num_train = len(ShardedSketches(config.manifest_path, "train"))
     for name, values in (
         ("train/learning_rate", rates),
@@ -171,12 +219,18 @@ def test_each_element_of_the_gradient_is_clipped(config: Config) -> None:
         assert 0 < gradient[gradient > 0].min().item() < bound / 10
 
 
-@pytest.mark.parametrize("conditional", [True, False])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"conditional": False}, EVERYTHING],
+    ids=["conditional", "decoder-only", "everything"],
+)
 def test_validation_figures_are_exact_means_over_every_drawing(
-    config: Config, conditional: bool
+    config: Config, changes: dict[str, Any]
 ) -> None:
-    """Though the last batch is short; and the objective has w_KL at its final value."""
-    config = changed(config, "model", conditional=conditional)
+    """Though the last batch is short; and the objective has w_KL at its final value, and pen states
+    that all count alike, whatever is trained on."""
+    config = changed(changed(config, "model", **changes), "loss", pen_weights=[1.0, 10.0, 100.0])
+    conditional = config.model.conditional
     run = fit(changed(config, "train", max_steps=2)).run
     valid = ShardedSketches(config.manifest_path, "valid")
     assert len(valid) % config.evaluate.batch_size != 0
@@ -186,9 +240,12 @@ def test_validation_figures_are_exact_means_over_every_drawing(
 
     rows = torch.arange(len(valid))
     noise = keyed_normal(derive_key(config.train.seed, 2), LATENT, rows, 4).double().numpy()
+    packed = valid.gather(rows.numpy())
     nats = [
-        score_in_numpy(model, sketch, row if conditional else None)
-        for sketch, row in zip(valid.gather(rows.numpy()).sketches(), noise, strict=True)
+        score_in_numpy(model, sketch, row if conditional else None, category=category)
+        for sketch, row, category in zip(
+            packed.sketches(), noise, packed.categories.tolist(), strict=True
+        )
     ]
     mean = {name: np.mean([each[name] for each in nats]) for name in nats[0]}
     L_s, L_p, L_KL = mean["offsets"] / 64, mean["pen"] / 64, mean["kl"] / 4

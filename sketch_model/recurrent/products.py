@@ -1,0 +1,50 @@
+"""Products by a matrix that stays the same from step to step.
+
+On the CPU oneDNN gets the matrix once in the layout that its kernels read. It need not be packed
+again at every step, which for the recurrence's flat products (100 rows, or fewer as sketches end)
+makes them 1.05 to 1.5 times as fast as `torch.mm`, and for a single row twice. These are the
+operators that torch's own compiler puts in the place of a frozen linear layer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from sketch_model.annotations import Tensor
+
+Product = Callable[[Tensor, Tensor], None]
+"""Takes (left, out): out = left @ matrix."""
+
+
+def bind_product(matrix: Tensor, num_rows: int) -> Product:
+    """How to multiply by a matrix.
+
+    Args:
+        matrix: [K, G], not to be changed afterwards.
+        num_rows: of most operands; others may have more or fewer.
+    """
+    if not _can_be_packed(matrix):
+
+        def run_plainly(left: Tensor, out: Tensor) -> None:
+            torch.mm(left, matrix, out=out)
+
+        return run_plainly
+    packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), num_rows)
+    multiply = torch.ops.mkldnn._linear_pointwise.default
+
+    def run(left: Tensor, out: Tensor) -> None:
+        out.copy_(multiply(left, packed, None, "none", [], ""))
+
+    return run
+
+
+def _can_be_packed(matrix: Tensor) -> bool:
+    if matrix.device.type != "cpu":
+        return False
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if matrix.dtype == torch.bfloat16:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return matrix.dtype == torch.float32
