@@ -31,11 +31,13 @@ check: $(VENV)/installed-dev ## format, lint, types, import rules
 	mypy
 	lint-imports
 
-bench-env: $(VENV)/installed $(PEERS:%=.venv-bench-%/installed) ## the benchmarks' peers, each in an environment of its own
+bench-env: $(VENV)/installed $(PEERS:%=.venv-bench-%/installed) benchmarks/magenta_js/node_modules ## the benchmarks' peers, each in an environment of its own
 
 bench: bench-env ## every benchmark but that of 50 million drawings
 	python -m benchmarks.ingest
 	python -m benchmarks.feed
+	python -m benchmarks.train_step
+	python -m benchmarks.sampling
 
 ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
 	mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
@@ -47,6 +49,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(INSTALL) --editable '.[dev]'
+	touch $@
+
+benchmarks/magenta_js/node_modules: benchmarks/magenta_js/package-lock.json
+	npm ci --ignore-scripts --no-audit --no-fund --prefix benchmarks/magenta_js
 	touch $@
 
 # Apart from the project: some need older libraries than it does.

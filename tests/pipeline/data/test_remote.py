@@ -374,10 +374,11 @@ def test_a_cache_that_training_would_thrash_is_refused(bucket: Bucket, config: C
 
 
 def test_threads_end_with_what_they_fetch_for(bucket: Bucket, config: Config) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     sketches = opened(config)
     sketches.gather(np.array([0]))
-    assert threading.active_count() > before
+    started = set(threading.enumerate()) - before  # others may be ending, those of earlier tests
+    assert started
     del sketches
     gc.collect()
-    wait_for(lambda: threading.active_count() <= before)
+    wait_for(lambda: not any(thread.is_alive() for thread in started))
