@@ -20,7 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import shards, timing
-from pipeline.config import Config, LossConfig, Precision, TrackingConfig, TrainConfig
+from pipeline.config import (
+    Config,
+    LossConfig,
+    Precision,
+    TrackingConfig,
+    TrainConfig,
+    TrainerConfig,
+)
 from pipeline.training.fit import fit
 from sketch_model.config import ModelConfig
 
@@ -46,7 +53,6 @@ def train(data: Config, folder: Path, variant: str, num_steps: int, model: Model
         validate_every=min(VALIDATE_EVERY, num_steps),
         learning_rate=0.002,
         decay=0.9995,
-        num_threads=1,
         **VARIANTS[variant],
     )
     config = replace(
@@ -54,6 +60,7 @@ def train(data: Config, folder: Path, variant: str, num_steps: int, model: Model
         model=model,
         loss=LOSS,
         train=settings,
+        trainer=TrainerConfig(num_threads=1),
         tracking=TrackingConfig(enabled=False),
         runs_dir=str(folder / "runs" / variant.replace(", ", "-").replace(" ", "-")),
     )

@@ -26,6 +26,7 @@ from pipeline.config import (
     SourceConfig,
     TrackingConfig,
     TrainConfig,
+    TrainerConfig,
 )
 from pipeline.ingest.driver import ingest_category
 from pipeline.prepare import prepare
@@ -69,9 +70,10 @@ def make_config(source: SourceConfig, folder: Path, **train: Any) -> Config:
         loss=LossConfig(KL_min=0.01, R=0.9),
         train=TrainConfig(
             **{"batch_size": 10, "pool": 2, "max_steps": 8, "validate_every": 2}
-            | {"decay": 0.9, "learning_rate": 0.01, "num_threads": 1}
+            | {"decay": 0.9, "learning_rate": 0.01}
             | train
         ),
+        trainer=TrainerConfig(num_threads=1),
         evaluate=EvaluateConfig(batch_size=7, latent_samples=2),
         tracking=TrackingConfig(enabled=False, log_every=1),
         data_dir=str(Path(source.root).parent / "data"),

@@ -185,7 +185,7 @@ def check_cache(
     """
     if not train.is_remote:
         return
-    num = 0 if config.train.resident else len(np.unique(stream.upcoming(0)))
+    num = 0 if config.trainer.resident else len(np.unique(stream.upcoming(0)))
     needed = train.most_bytes(num) + valid.most_bytes(len(valid.starts))
     if needed > config.cache.size_bytes:
         choice = ""

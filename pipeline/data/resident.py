@@ -128,8 +128,9 @@ class ResidentSketches:
             from pipeline.config import UserError
 
             raise UserError(
-                f"train.resident=true takes {needed} bytes for {len(self)} drawings, and"
-                f" {self.device} has {free} bytes left: use fewer drawings, or train.resident=false"
+                f"trainer.resident=true takes {needed} bytes for {len(self)} drawings, and"
+                f" {self.device} has {free} bytes left: use fewer drawings, or"
+                " trainer.resident=false"
             )
 
     def _load(self, sketches: ShardedSketches, report: Callable[[str], None]) -> None:

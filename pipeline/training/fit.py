@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -33,15 +33,10 @@ from pipeline.training.callbacks import Checkpoints, Figures, Patience, Pictures
 from pipeline.training.memory import keep_freed_memory
 from pipeline.training.module import OBJECTIVE, SketchModule
 from pipeline.training.run import Run, check_identity, differences, open_run
+from pipeline.training.trainer import make_trainer
 from sketch_model.model import SketchRNN
 
 _NUM_PICTURES = 6
-_PRECISION: dict[Precision, Literal["32-true", "bf16-mixed"]] = {
-    Precision.fp32: "32-true",
-    Precision.bf16: "bf16-mixed",
-}
-"""As Lightning names them; in the second, autocast multiplies in bf16 and weights are float32."""
-
 _SOURCE = ("name", "format", "quantum", "num_drawings", "seed")
 
 
@@ -108,10 +103,10 @@ def fit(config: Config) -> FitResult:
 
 
 def _check_data(config: Config, train: ShardedSketches, valid: ShardedSketches) -> None:
-    if len(valid) < config.train.num_processes:
+    if len(valid) < config.trainer.num_processes:
         raise UserError(
             f"the valid split of {config.manifest_path} has {len(valid)} drawings, and choosing a"
-            f" checkpoint takes at least one per process ({config.train.num_processes}): use more"
+            f" checkpoint takes at least one per process ({config.trainer.num_processes}): use more"
             " drawings, or a larger second share in ingest.fractions"
         )
     found, wanted = _origin(asdict(train.manifest)), _origin(to_dict(config))
@@ -133,8 +128,8 @@ def _origin(content: dict[str, Any]) -> dict[str, Any]:
 def _prepare_process(config: Config) -> None:
     keep_freed_memory()
     torch.set_flush_denormal(True)  # or a CPU spends most of its time on numbers below 1e-38
-    if config.train.num_threads:
-        torch.set_num_threads(config.train.num_threads)
+    if config.trainer.num_threads:
+        torch.set_num_threads(config.trainer.num_threads)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     # A run's folder is there before its first checkpoint, and is where it is resumed from.
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
@@ -176,9 +171,9 @@ def _train(
     torch.manual_seed(config.train.seed)  # of the initial weights; every step is keyed
     model = SketchRNN(config.model, data_spec(config, train.manifest))
     module = SketchModule(config, model, run.identity)
-    trainer = _trainer(config, run, [*_callbacks(config, run, tracker, train, valid)])
+    trainer = make_trainer(config, run.folder, [*_callbacks(config, run, tracker, train, valid)])
     sketches: ShardedSketches | ResidentSketches = train
-    if config.train.resident:
+    if config.trainer.resident:
         sketches = ResidentSketches(train, trainer.strategy.root_device)
     order = Order(
         _stream(config, train),
@@ -208,28 +203,6 @@ def _stream(config: Config, train: ShardedSketches) -> Stream:
         order=config.train.order,
         balance=config.train.balance,
         seed=config.train.seed,
-    )
-
-
-def _trainer(config: Config, run: Run, callbacks: list[Callback]) -> pl.Trainer:
-    train = config.train
-    return pl.Trainer(
-        accelerator="cuda" if torch.cuda.is_available() else "cpu",
-        devices=train.num_processes,
-        strategy="ddp" if train.num_processes > 1 else "auto",
-        precision=_PRECISION[train.precision],
-        max_steps=train.max_steps,
-        max_epochs=-1,
-        val_check_interval=train.validate_every,
-        check_val_every_n_epoch=None,
-        num_sanity_val_steps=0,
-        gradient_clip_val=train.clip_value or None,
-        gradient_clip_algorithm="value",
-        use_distributed_sampler=False,
-        logger=False,
-        enable_model_summary=False,
-        default_root_dir=run.folder,
-        callbacks=callbacks,
     )
 
 

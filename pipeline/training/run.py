@@ -29,9 +29,7 @@ _NOT_IDENTITY = (
     "max_steps",
     "validate_every",
     "patience",
-    "num_threads",
-    "num_processes",
-    "resident",
+    "checkpoint_every",
 )
 """Fields of `train` that decide how far or how fast a run goes, not what it computes."""
 

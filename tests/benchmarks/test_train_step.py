@@ -14,7 +14,7 @@ from benchmarks import equality, shards, train_step
 from benchmarks.contenders import Contender
 from benchmarks.models import Way
 from benchmarks.trainers import open_trainer
-from pipeline.config import Config, TrackingConfig, TrainConfig
+from pipeline.config import Config, TrackingConfig, TrainConfig, TrainerConfig
 from pipeline.training.fit import fit
 from sketch_model.config import Cell
 from tests.sketch_model.sketches import N_MAX, random_batch
@@ -72,7 +72,8 @@ def test_steps_are_those_of_training(data: Config, pooled: bool, tmp_path: Path)
     config = replace(
         data,
         model=contender.model_config,
-        train=TrainConfig(max_steps=2, validate_every=1, pool=20 if pooled else 1, num_threads=1),
+        train=TrainConfig(max_steps=2, validate_every=1, pool=20 if pooled else 1),
+        trainer=TrainerConfig(num_threads=1),
         tracking=TrackingConfig(enabled=False),
         runs_dir=str(tmp_path),
     )

@@ -51,7 +51,7 @@ def train(config: Config) -> subprocess.CompletedProcess[str]:
 def test_two_processes_train_as_one_and_record_once(config: Config, tmp_path: Path) -> None:
     """Sketches of unequal length, and a KL floor that is crossed on the way."""
     one = fit(replace(config, runs_dir=str(tmp_path / "one"))).run
-    two = changed(config, "train", num_processes=2)
+    two = changed(config, "trainer", num_processes=2)
     result = train(two)
     assert result.returncode == 0, result.stderr
     assert "Traceback" not in result.stderr

@@ -58,6 +58,7 @@ def test_the_primary_config_and_its_recipe_state_every_default_and_no_other_valu
     for group in ("loss", "train"):
         assert not primary[group].keys() & recipe[group].keys()
     stated = primary | {group: primary[group] | recipe.pop(group) for group in ("loss", "train")}
+    stated["trainer"] = yaml("trainer/single.yaml")
     assert recipe == {}
     for group in ("defaults", "hydra", "data_dir", "results_dir"):  # composition, and addresses
         del stated[group]
@@ -234,7 +235,7 @@ MISTAKES = {
     "train.learning_rate=nan": ["train.learning_rate=nan", "above 0"],
     "train.min_learning_rate=1": ["train.min_learning_rate=1.0", "between 0.0 and 0.001"],
     "train.max_steps=15 train.validate_every=10": ["max_steps=15", "=10", "20 steps"],
-    "train.batch_size=20 train.num_processes=3": ["train.batch_size=20", "num_processes=3"],
+    "train.batch_size=20 trainer.num_processes=3": ["train.batch_size=20", "num_processes=3"],
     "ingest.N_max=1": ["ingest.N_max=1", "at least 2"],
     "ingest.fractions=[0.5,0.5]": ["ingest.fractions=[0.5, 0.5]", "add up to 1"],
     "ingest.fractions=[0,0.5,0.5]": ["train share above 0"],

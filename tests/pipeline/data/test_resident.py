@@ -129,7 +129,7 @@ def test_a_resident_split_trains_the_same_model(tmp_path: Path) -> None:
     config = make_config(write_drawings(tmp_path / "source"), tmp_path)
     make_data(config)
     apart = replace(config, runs_dir=str(tmp_path / "resident"))
-    first, second = fit(config).run, fit(changed(apart, "train", resident=True)).run
+    first, second = fit(config).run, fit(changed(apart, "trainer", resident=True)).run
     assert first.folder.name == second.folder.name
     weights = [torch.load(run.best_checkpoint)["state_dict"] for run in (first, second)]
     assert all(weights[0][name].equal(weights[1][name]) for name in weights[0])
