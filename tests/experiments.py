@@ -110,7 +110,7 @@ def command_line(config: Config) -> list[str]:
         "runs_dir": config.runs_dir,
         "results_dir": config.results_dir,
     }
-    for group in ("ingest", "model", "loss", "train", "evaluate", "tracking"):
+    for group in ("ingest", "model", "loss", "train", "trainer", "evaluate", "tracking"):
         for field, value in vars(getattr(config, group)).items():
             if field != "augmentation":
                 values[f"{group}.{field}"] = str(value)

@@ -13,12 +13,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 from numpy.typing import NDArray
-from pytorch_lightning.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    TQDMProgressBar,
-)
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 from torch import Tensor
 
 from pipeline.tracking import Tracker
@@ -45,14 +40,22 @@ class Figures(Callback):
         self._since_validation, self._since_epoch = _Mean(), _Mean()
         self._clock = _Clock()
         self._learning_rate = 0.0
+        self._last_line = 0
+        """Step of the last line of the curves."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The part of an epoch's means that a checkpoint in the midst of it must keep."""
-        return self._since_epoch.state()
+        """Means that are not complete."""
+        return {
+            "since_validation": self._since_validation.state(),
+            "since_epoch": self._since_epoch.state(),
+            "last_line": self._last_line,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on with the epoch's means."""
-        self._since_epoch.restore(state_dict)
+        """Goes on with the means."""
+        self._since_validation.restore(state_dict["since_validation"])
+        self._since_epoch.restore(state_dict["since_epoch"])
+        self._last_line = state_dict["last_line"]
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Drops lines that a killed part of the run wrote after the checkpoint it goes on from."""
@@ -60,7 +63,7 @@ class Figures(Callback):
         if trainer.is_global_zero and self._curves.exists():
             with self._curves.open(newline="") as file:
                 rows = list(csv.DictReader(file))
-            write_csv(self._curves, [r for r in rows if int(r["step"]) <= trainer.global_step])
+            write_csv(self._curves, [r for r in rows if int(r["step"]) <= self._last_line])
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int
@@ -109,6 +112,7 @@ class Figures(Callback):
         self._tracker.log_metrics(validation, step)
         if trainer.is_global_zero:
             append_csv(self._curves, {"step": step} | training | validation)
+        self._last_line = step
         self._clock.restart(step)
 
 
@@ -167,15 +171,16 @@ class Pictures(Callback):
 class Progress(TQDMProgressBar):
     """A bar over all steps of the run on a terminal, and a line per validation anywhere else."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_steps: int) -> None:
         super().__init__(refresh_rate=10 if sys.stderr.isatty() else 0)
+        self._max_steps = max_steps
         self._clock = _Clock()
         self._steps_per_s = 0.0
 
     @property
     def total_train_batches(self) -> int:
         """The loader has no end; the run has."""
-        return self.trainer.max_steps
+        return self._max_steps
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Explains the figures where they are about to appear."""
@@ -183,7 +188,7 @@ class Progress(TQDMProgressBar):
         assert isinstance(module, SketchModule)
         self._clock.restart(trainer.global_step)
         self._say(
-            f"Training to step {trainer.max_steps}, from step {trainer.global_step}.\n"
+            f"Training to step {self._max_steps}, from step {trainer.global_step}.\n"
             "L_R is a density's negative logarithm per row: it falls as the model learns, and below"
             " zero is normal.\n"
             f"L_KL stays near its floor, {module.config.loss.KL_min}, while the floor holds.\n"
@@ -201,15 +206,19 @@ class Progress(TQDMProgressBar):
         super().on_validation_end(trainer, module)
         assert isinstance(module, SketchModule)
         step, figures = trainer.global_step, module.validation
-        left_min = (trainer.max_steps - step) / self._steps_per_s / 60
         self._say(
-            f"step {step}/{trainer.max_steps}: L_R {figures['L_R']:.4f} (L_s {figures['L_s']:.4f},"
+            f"step {step}/{self._max_steps}: L_R {figures['L_R']:.4f} (L_s {figures['L_s']:.4f},"
             f" L_p {figures['L_p']:.4f}), L_KL {figures['L_KL']:.4f},"
-            f" objective {figures['objective']:.4f};"
-            f" {self._steps_per_s * module.config.train.batch_size:.0f} sketches/s,"
-            f" {left_min:.1f} min of training left"
+            f" objective {figures['objective']:.4f}" + self._speed(step, module)
         )
         self._clock.restart(step)
+
+    def _speed(self, step: int, module: SketchModule) -> str:
+        if not self._steps_per_s:  # a validation that was made up for, before the first step
+            return ""
+        left_min = (self._max_steps - step) / self._steps_per_s / 60
+        rate = self._steps_per_s * module.config.train.batch_size
+        return f"; {rate:.0f} sketches/s, {left_min:.1f} min of training left"
 
     def _say(self, text: str) -> None:
         if not self.trainer.is_global_zero:
@@ -218,34 +227,6 @@ class Progress(TQDMProgressBar):
             self.print(text)  # above the bar
         else:
             print(text, flush=True)
-
-
-class Checkpoints(ModelCheckpoint):
-    """The best and the last; knows them again in a project that was moved to another folder."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes the paths of the checkpoint's files to be in this run's folder."""
-        assert self.dirpath is not None
-        folder = Path(self.dirpath)
-
-        def here(path: str) -> str:
-            return str(folder / Path(path).name) if path else ""
-
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        best = {here(path): score for path, score in state_dict["best_k_models"].items()}
-        super().load_state_dict(
-            state_dict
-            | {"dirpath": self.dirpath, "best_k_models": best}
-            | {name: here(state_dict[name]) for name in paths}
-        )
-
-
-class Patience(EarlyStopping):
-    """Stops early; goes by the config's patience after a resume, not by what it was before."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """All but the patience."""
-        super().load_state_dict(state_dict | {"patience": self.patience})
 
 
 class _Mean:

@@ -29,10 +29,14 @@ from pipeline.manifest import Manifest
 from pipeline.permutation import permute
 from pipeline.results import data_spec
 from pipeline.tracking import Tracker, git_tags, open_tracker
-from pipeline.training.callbacks import Checkpoints, Figures, Patience, Pictures, Progress
+from pipeline.training import failed_batch, initial_weights
+from pipeline.training.callbacks import Figures, Pictures, Progress
+from pipeline.training.checkpoint_files import set_damaged_aside
+from pipeline.training.checkpoints import Checkpoints
+from pipeline.training.interruption import Interrupted, Interruption
 from pipeline.training.memory import keep_freed_memory
-from pipeline.training.module import OBJECTIVE, SketchModule
-from pipeline.training.run import Run, check_identity, differences, open_run
+from pipeline.training.module import NotFinite, SketchModule
+from pipeline.training.run import Run, checkpoint_of, differences, open_run
 from pipeline.training.trainer import make_trainer
 from sketch_model.model import SketchRNN
 
@@ -58,7 +62,24 @@ def fit(config: Config) -> FitResult:
     Raises:
         UserError: if the data are not there, the tracking store cannot be written, the run's
             folder holds another run, or the loss is not finite.
+        Interrupted: at SIGTERM, SIGUSR1 or Ctrl-C, when the run is saved; the process ends with
+            exit code 75, or 130 for Ctrl-C, unless somebody catches it.
     """
+    interruption = Interruption()
+    with interruption.watching():
+        try:
+            return _fit(config, interruption)
+        except Interrupted as signal:
+            print(
+                f"interrupted by {signal}: the run is saved, and the same command goes on"
+                f" (exit code {signal.code})",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise
+
+
+def _fit(config: Config, interruption: Interruption) -> FitResult:
     train = ShardedSketches(config.manifest_path, "train", config.cache)
     valid = ShardedSketches(config.manifest_path, "valid", config.cache)
     _check_data(config, train, valid)
@@ -87,12 +108,13 @@ def fit(config: Config) -> FitResult:
             run.mlflow_run_id = tracker.run_id
             run.save()
             _describe(tracker, config, run, train.manifest)
-        trainer = _train(config, run, tracker, train, valid)
+        trainer = _train(config, run, tracker, train, valid, interruption)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
+        interruption.deferred = False
         tracker.finish(status)
     stopped_early = trainer.global_step < config.train.max_steps
     run.num_steps = trainer.global_step
@@ -166,12 +188,24 @@ def _describe(tracker: Tracker, config: Config, run: Run, manifest: Manifest) ->
 
 
 def _train(
-    config: Config, run: Run, tracker: Tracker, train: ShardedSketches, valid: ShardedSketches
+    config: Config,
+    run: Run,
+    tracker: Tracker,
+    train: ShardedSketches,
+    valid: ShardedSketches,
+    interruption: Interruption,
 ) -> pl.Trainer:
+    checkpoint = checkpoint_of(run)
     torch.manual_seed(config.train.seed)  # of the initial weights; every step is keyed
     model = SketchRNN(config.model, data_spec(config, train.manifest))
+    if config.init_from and checkpoint is None:
+        initial_weights.load(model, config.init_from)
     module = SketchModule(config, model, run.identity)
-    trainer = make_trainer(config, run.folder, [*_callbacks(config, run, tracker, train, valid)])
+    callbacks = [
+        *_callbacks(config, run, tracker, train, valid),
+        Checkpoints(run.folder, config.train, interruption),
+    ]
+    trainer = make_trainer(config, run.folder, callbacks)
     sketches: ShardedSketches | ResidentSketches = train
     if config.trainer.resident:
         sketches = ResidentSketches(train, trainer.strategy.root_device)
@@ -183,16 +217,22 @@ def _train(
         config.train.seed,
     )
     share = {"rank": trainer.global_rank, "world_size": trainer.world_size}
-    checkpoint = run.last_checkpoint if run.last_checkpoint.exists() else None
-    if checkpoint is not None:
-        check_identity(checkpoint, run)
-    trainer.fit(
-        module,
-        TrainingLoader(sketches, order, **share),
-        EvaluationLoader(valid, batch_size=config.evaluate.batch_size, **share),
-        ckpt_path=checkpoint,
-        weights_only=True,
-    )
+    if checkpoint is not None and trainer.is_global_zero:
+        set_damaged_aside(run.folder, going_on_from=checkpoint)
+    try:
+        trainer.fit(
+            module,
+            TrainingLoader(sketches, order, **share),
+            EvaluationLoader(valid, batch_size=config.evaluate.batch_size, **share),
+            ckpt_path=checkpoint,
+            weights_only=True,
+        )
+    except NotFinite as error:
+        if (batch := module.batch) is None:
+            raise
+        rows = order.stream.rows(batch.positions.cpu().numpy())
+        path = failed_batch.keep(run.folder, module.global_step, trainer.global_rank, batch, rows)
+        raise NotFinite(f"{error}. The batch, with its rows, is kept in {path}") from error
     return trainer
 
 
@@ -212,13 +252,4 @@ def _callbacks(
     yield Figures(tracker, run.curves, len(train), config.tracking.log_every)
     shown = permute(np.arange(min(_NUM_PICTURES, len(valid))), len(valid), key=0)
     yield Pictures(tracker, valid.gather(shown))
-    yield Progress()
-    # Without a limit it counts nevertheless, so that a limit may be set for a resumed run.
-    yield Patience(OBJECTIVE, patience=config.train.patience or sys.maxsize)
-    yield Checkpoints(
-        run.folder,
-        filename=run.best_checkpoint.stem,
-        monitor=OBJECTIVE,
-        save_last=True,
-        enable_version_counter=False,
-    )
+    yield Progress(config.train.max_steps)

@@ -24,6 +24,10 @@ OBJECTIVE = "objective"
 _DROPOUT, _VALIDATION = 1, 2
 
 
+class NotFinite(UserError):
+    """A loss that is NaN or infinite; of a training step, `SketchModule.batch` has its batch."""
+
+
 class SketchModule(pl.LightningModule):
     """A Sketch-RNN with its objective and its optimizer.
 
@@ -41,6 +45,12 @@ class SketchModule(pl.LightningModule):
         self.gradient_norm = math.nan
         """L2 norm before clipping, of the last step that `wants_gradient_norm`."""
         self.wants_gradient_norm = False
+        self.stop_requested = False
+        """Whether this process was asked to stop."""
+        self.stop_agreed = False
+        """Whether any process was, when the losses of the last step were reduced."""
+        self.batch: PackedBatch | None = None
+        """What this process trains on in this step; None between steps."""
         self.validation: dict[str, float] = {}
         """Figures of the last validation."""
         self._sums: Tensor | None = None
@@ -64,6 +74,7 @@ class SketchModule(pl.LightningModule):
         Raises:
             UserError: if it is not finite.
         """
+        self.batch = packed
         config, step = self.config, self.global_step
         data = self.model.data
         batch = to_stroke5(
@@ -79,10 +90,12 @@ class SketchModule(pl.LightningModule):
             derive_key(config.train.seed, _DROPOUT, step, self.global_rank) >> 1  # below 2**63
         )
         losses = self._losses(batch, config.train.seed, generator, config.loss.pen_weights)
-        own = torch.stack([losses.L_R, losses.L_s, losses.L_p, losses.L_KL]).detach()
+        stop = losses.L_R.new_tensor(float(self.stop_requested))
+        own = torch.stack([losses.L_R, losses.L_s, losses.L_p, losses.L_KL, stop]).detach()
         joint = self.trainer.strategy.reduce(own, reduce_op="mean")  # over all processes
         assert isinstance(joint, Tensor)
-        L_R, L_s, L_p, L_KL = joint.unbind()
+        L_R, L_s, L_p, L_KL, stop = joint.unbind()
+        self.stop_agreed = bool(stop)
         weight = self.w_KL(step)
         joint_loss = L_R + weight * floored_kl(L_KL, self.KL_min)
         self.figures = {"loss": joint_loss, "L_R": L_R, "L_s": L_s, "L_p": L_p, "L_KL": L_KL}
@@ -124,7 +137,7 @@ class SketchModule(pl.LightningModule):
         """Ends the run before a checkpoint is spoilt; all processes see the same loss."""
         train = self.config.train
         if not math.isfinite(loss):
-            raise UserError(
+            raise NotFinite(
                 f"the loss is {loss} at step {self.global_step}: lower train.learning_rate (now"
                 f" {train.learning_rate}) or train.clip_value ({train.clip_value}); {where}."
                 " The last checkpoint is not affected"
@@ -143,6 +156,7 @@ class SketchModule(pl.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         """Begins new sums."""
+        self.batch = None
         self._sums = torch.zeros(5, dtype=torch.float64, device=self.device)
 
     def validation_step(self, packed: PackedBatch, batch_index: int) -> None:

@@ -8,16 +8,15 @@ import json
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-
-import torch
 
 from pipeline.config import Config, UserError
 from pipeline.identity import fingerprint, flatten, to_dict
 from pipeline.manifest import Manifest
+from pipeline.training import initial_weights
+from pipeline.training.checkpoint_files import BEST, LAST, newest_checkpoint
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ROOT = Path(__file__).parents[2]
 _CODE = (
     "sketch_model/**/*.py",
@@ -35,15 +34,18 @@ _NOT_IDENTITY = (
 
 
 def identity(config: Config, manifest: Manifest) -> dict[str, Any]:
-    """The fields that define a run's result: model, loss, optimiser, data and seed."""
+    """What defines a run's result: model, loss, optimiser, data, seed, weights it begins with."""
     content = to_dict(config)
     train = {key: v for key, v in content["train"].items() if key not in _NOT_IDENTITY}
+    begins_with = {}
+    if config.init_from:
+        begins_with = {"init_from": initial_weights.fingerprint(config.init_from)}
     return {
         "data": manifest.fingerprint,
         "model": content["model"],
         "loss": content["loss"],
         "train": train,
-    }
+    } | begins_with
 
 
 def code_fingerprint() -> str:
@@ -71,12 +73,12 @@ class Run:
     @property
     def last_checkpoint(self) -> Path:
         """Model, optimiser and positions at the last save."""
-        return self.folder / "last.ckpt"
+        return self.folder / LAST
 
     @property
     def best_checkpoint(self) -> Path:
         """The same at the best validation."""
-        return self.folder / "best.ckpt"
+        return self.folder / BEST
 
     @property
     def curves(self) -> Path:
@@ -128,19 +130,22 @@ def open_run(config: Config, manifest: Manifest) -> Run:
     return run
 
 
-def check_identity(checkpoint: Path, run: Run) -> None:
-    """Raises UserError, with both sides, if a checkpoint is of another config than the run."""
-    remedy = f"Move {run.folder} away to train anew"
-    try:
-        content = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        found = content["identity"]
-    except (OSError, EOFError, RuntimeError, KeyError, TypeError, UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{checkpoint} cannot be read: {reason}. {remedy}") from error
-    if found != run.identity:
+def checkpoint_of(run: Run) -> Path | None:
+    """The checkpoint that a run goes on from; None if it has none yet.
+
+    Raises:
+        UserError: if none is whole, or it is of another config: with both sides.
+    """
+    newest = newest_checkpoint(run.folder)
+    if newest is None:
+        return None
+    path, content = newest
+    if content.get("identity") != run.identity:
         raise UserError(
-            f"{checkpoint} is of another config: {differences(found, run.identity)}. {remedy}"
+            f"{path} is of another config: {differences(content.get('identity', {}), run.identity)}"
+            f". Move {run.folder} away to train anew"
         )
+    return path
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.plugins.environments import LightningEnvironment
 
 from pipeline.config import Config, Precision
+from pipeline.training.checkpoint_files import CheckpointFiles
 
 _PRECISION: dict[Precision, Literal["32-true", "bf16-mixed"]] = {
     Precision.fp32: "32-true",
@@ -27,14 +28,14 @@ def make_trainer(config: Config, folder: Path, callbacks: list[Callback]) -> pl.
         devices=config.trainer.num_processes,
         strategy="ddp" if config.trainer.num_processes > 1 else "auto",
         precision=_PRECISION[train.precision],
-        max_steps=train.max_steps,
+        max_steps=-1,  # the run ends after the validation of its last step (checkpoints.py)
         max_epochs=-1,
         val_check_interval=train.validate_every,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         gradient_clip_val=train.clip_value or None,
         gradient_clip_algorithm="value",
-        plugins=[LightningEnvironment()],
+        plugins=[LightningEnvironment(), CheckpointFiles()],
         use_distributed_sampler=False,
         logger=False,
         enable_model_summary=False,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,12 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mlflow.entities import Run as MlflowRun
 
 from pipeline.config import Config, Precision, Source, SourceConfig, UserError
-from pipeline.training.callbacks import Checkpoints, Pictures
+from pipeline.data.dataset import ShardedSketches
+from pipeline.training.callbacks import Figures, Pictures
+from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.fit import FitResult, fit
 from pipeline.training.module import SketchModule
 from pipeline.training.run import Run
@@ -92,6 +97,20 @@ def assert_same_training(run: Run, expected: Run) -> None:
                 assert torch.equal(value, states[1][number][key])
 
 
+def assert_same_record(config: Config, expected: Trained) -> None:
+    """One run that is finished, each figure of each step once, and the same values."""
+    (record,) = runs(config.tracking.uri)
+    assert record.info.status == "FINISHED"
+    steps = steps_of(expected.config.tracking.uri, expected.record)
+    assert steps_of(config.tracking.uri, record) == steps
+    assert image_steps(config.tracking.uri, record) == [0, *VALIDATIONS]
+    names = [name for name in steps if name.partition("/")[0] in ("train", "valid", "epoch")]
+    names.remove("train/sketches_per_s")
+    assert {name: record.data.metrics[name] for name in names} == {
+        name: expected.record.data.metrics[name] for name in names
+    }
+
+
 def cut_power_at(monkeypatch: pytest.MonkeyPatch, step: int, place: str) -> None:
     """Raises in the midst of an update, before a validation, or before its checkpoint is saved."""
     owner, name, step_before = {
@@ -146,7 +165,7 @@ def test_the_record_has_each_step_once_and_what_a_reviewer_asks_for(uninterrupte
 
 @pytest.mark.parametrize(
     ("step", "place", "saved_step"),
-    [(1, "update", 0), (4, "update", 2), (5, "update", 4), (6, "validation", 4), (8, "saving", 6)],
+    [(1, "update", 0), (4, "update", 2), (5, "update", 4), (6, "validation", 6), (8, "saving", 8)],
 )
 def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     recorded: Config,
@@ -169,16 +188,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
     result = fit(recorded)
     assert f"from step {saved_step}." in capsys.readouterr().out, "it began anew"
     assert_same_training(result.run, uninterrupted.result.run)
-    (record,) = runs(recorded.tracking.uri)
-    assert record.info.status == "FINISHED"
-    expected = steps_of(uninterrupted.config.tracking.uri, uninterrupted.record)
-    assert steps_of(recorded.tracking.uri, record) == expected
-    assert image_steps(recorded.tracking.uri, record) == [0, *VALIDATIONS]
-    names = [name for name in expected if name.partition("/")[0] in ("train", "valid", "epoch")]
-    speed = "train/sketches_per_s"
-    assert {name: record.data.metrics[name] for name in names if name != speed} == {
-        name: uninterrupted.record.data.metrics[name] for name in names if name != speed
-    }
+    assert_same_record(recorded, uninterrupted)
 
 
 KILLED = """
@@ -204,14 +214,60 @@ def test_a_run_that_was_killed_twice_ends_as_if_it_had_not_been(
         killed = subprocess.run(command, capture_output=True, text=True, check=False)
         assert killed.returncode == -9, killed.stderr
         folder = Path(recorded.runs_dir) / uninterrupted.result.run.folder.name
-        assert load(folder / "last.ckpt")["global_step"] == step // 2 * 2 - (step % 2 == 0) * 2
+        assert load(folder / "last.ckpt")["global_step"] == (step - 1) // 2 * 2
     result = fit(recorded)
     assert_same_training(result.run, uninterrupted.result.run)
-    (record,) = runs(recorded.tracking.uri)
-    assert record.info.status == "FINISHED"
-    expected = steps_of(uninterrupted.config.tracking.uri, uninterrupted.record)
-    assert steps_of(recorded.tracking.uri, record) == expected
-    assert image_steps(recorded.tracking.uri, record) == [0, *VALIDATIONS]
+    assert_same_record(recorded, uninterrupted)
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "steps"),
+    [
+        (signal.SIGTERM, "start", [1, 2, 3, 5, 7]),
+        (signal.SIGUSR1, "update", [1, 3, 5]),
+        (signal.SIGINT, "validation", VALIDATIONS),
+    ],
+)
+def test_a_run_that_is_asked_to_stop_saves_its_step_and_ends_as_if_it_had_not_been(
+    recorded: Config,
+    uninterrupted: Trained,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    place: str,
+    steps: list[int],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """One interruption after the other, of steps and of validations."""
+    handler = signal.getsignal(number)
+    owner, name = {
+        "start": (Figures, "on_train_batch_start"),
+        "update": (SketchModule, "on_before_zero_grad"),
+        "validation": (SketchModule, "validation_step"),
+    }[place]
+    original = getattr(owner, name)
+    for step in steps:
+
+        def ask(self: Any, *arguments: Any, at: int = step) -> Any:
+            done = (arguments[0] if place == "start" else self).global_step
+            if done == (at if place == "validation" else at - 1):
+                os.kill(os.getpid(), number)
+            return original(self, *arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, ask)
+            with pytest.raises(SystemExit) as caught:
+                fit(recorded)
+        assert caught.value.code == (130 if number == signal.SIGINT else 75)
+        assert signal.getsignal(number) is handler
+        assert f"interrupted by {number.name}: the run is saved" in capsys.readouterr().err
+        (record,) = runs(recorded.tracking.uri)
+        assert record.info.status == "KILLED"
+        (folder,) = Path(recorded.runs_dir).iterdir()
+        saved = load(folder / "last.ckpt")["global_step"]
+        assert saved == step + (place == "update"), "too late for a step's losses: the next one"
+    result = fit(recorded)
+    assert_same_training(result.run, uninterrupted.result.run)
+    assert_same_record(recorded, uninterrupted)
 
 
 def test_training_further_equals_training_that_long_at_once(
@@ -257,7 +313,7 @@ def test_a_device_that_is_slow_in_bf16_is_said_once(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": has_instructions})
     note = "this device has no instructions for train.precision=bf16"
-    for precision in Precision:
+    for precision in (Precision.fp32, Precision.bf16):
         fit(changed(config, "train", max_steps=2, precision=precision))
         is_slow = precision is Precision.bf16 and not has_instructions
         assert capsys.readouterr().out.count(note) == is_slow
@@ -299,7 +355,11 @@ def test_the_best_model_survives_a_resume(
     best = load(run.best_checkpoint)
     assert (best["global_step"], best["validation"]["objective"]) == (4, 1.0)
     assert load(run.last_checkpoint)["global_step"] == 8
-    assert sorted(path.name for path in run.folder.glob("*.ckpt")) == ["best.ckpt", "last.ckpt"]
+    assert sorted(path.name for path in run.folder.glob("*.ckpt")) == [
+        "best.ckpt",
+        "last.ckpt",
+        "previous.ckpt",
+    ]
 
 
 def test_patience_ends_a_run_and_more_patience_goes_on(
@@ -343,11 +403,23 @@ def test_what_defines_a_result_names_its_folder(
     assert (folder.name == uninterrupted.result.run.folder.name) is same
 
 
-@pytest.mark.parametrize("place", ["training", "validation"])
+def assert_is_batch_of_step(kept: Path, config: Config, step: int) -> None:
+    """The rows name the very drawings that the file holds, ten of the fourth ten positions."""
+    split = ShardedSketches(config.manifest_path, "train")
+    with np.load(kept) as content:
+        again = split.gather(content["rows"])
+        assert np.array_equal(content["points"], again.points.numpy())
+        assert np.array_equal(content["offsets"], again.offsets.numpy())
+        pool = step * 10 // 20 * 20
+        assert set(content["positions"]) <= set(range(pool, pool + 20))
+        assert len(content["rows"]) == len(content["positions"]) == 10
+
+
+@pytest.mark.parametrize("place", ["training", "saving"])
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
     recorded: Config, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """G15. Poisoned weights show in the next loss, or, with none in between, in the validation."""
+    """G15. Poisoned weights show in the next loss, or before they are saved."""
     original = SketchModule.on_before_zero_grad
 
     def poison(module: SketchModule, optimizer: torch.optim.Optimizer) -> None:
@@ -365,6 +437,10 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
     (record,) = runs(recorded.tracking.uri)
     assert record.info.status == "FAILED"
     (folder,) = Path(recorded.runs_dir).iterdir()
+    if place == "training":
+        (kept,) = folder.glob("failed-*.npz")
+        assert str(kept) in message
+        assert_is_batch_of_step(kept, recorded, step=3)
     for name in ("last.ckpt", "best.ckpt"):
         content = load(folder / name)
         assert all(tensor.isfinite().all() for tensor in content["state_dict"].values())
