@@ -10,6 +10,7 @@ from sketch_model.cells import State, build_cell
 from sketch_model.config import Condition, ModelConfig
 from sketch_model.encoder import NUM_COLUMNS, latent_linear
 from sketch_model.mixture import Mixture, output_size
+from sketch_model.projection import project
 from sketch_model.recurrent import dropout_masks, unroll
 
 
@@ -70,10 +71,9 @@ class Decoder(nn.Module):
     ) -> Float[Tensor, "batch time outputs"]:
         """What `Mixture.from_output` reads of each next row, the true rows being fed.
 
-        In float32 also under autocast, but for the products of the recurrence: bf16 keeps about
-        three digits, too few for means and a log-sum-exp over components. In memory the outputs
-        come first and the sketches last, so that losses work on contiguous slabs per parameter
-        rather than on M numbers at a time.
+        In float32 also under autocast, but for the products of the recurrence. In memory the
+        outputs come first and the sketches last, so that losses work on contiguous slabs per
+        parameter rather than on M numbers at a time.
 
         Args:
             rows: stroke-5 from the start row on (teacher forcing).
@@ -103,11 +103,7 @@ class Decoder(nn.Module):
         hidden = unroll(self.cell, inputs, state, constant=context, masks=candidate_masks)
         if output_masks is not None:
             hidden = hidden * output_masks
-        with torch.autocast(rows.device.type, enabled=False):
-            output = torch.addmm(
-                self.output.bias[:, None], self.output.weight, hidden.flatten(0, 1).t()
-            )
-        return output.view(-1, num_steps, batch_size).permute(2, 1, 0)
+        return project(hidden, self.output.weight, self.output.bias).permute(2, 1, 0)
 
     def step(
         self,

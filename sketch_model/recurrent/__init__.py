@@ -30,7 +30,7 @@ from sketch_model.recurrent.hyper import unroll_hyper
 from sketch_model.recurrent.layer_norm import unroll_layer_norm
 from sketch_model.recurrent.lstm import unroll_lstm
 
-__all__ = ["dropout_masks", "unroll", "unroll_to_ends"]
+__all__ = ["dropout_masks", "product_dtype", "unroll", "unroll_to_ends"]
 
 _LOG = logging.getLogger("sketch_model")
 
@@ -152,29 +152,30 @@ def _take_rows(masks: Tensor, order: Tensor, num_rows: list[int]) -> Tensor:
 def _plan(way: Way, inputs: Tensor, num_rows: list[int], *, ends_only: bool) -> Plan:
     return Plan(
         kernels=way.kernels,
-        product_dtype=_product_dtype(inputs),
+        product_dtype=product_dtype(inputs),
         num_rows=num_rows,
         ends_only=ends_only,
         keep_history=torch.is_grad_enabled(),
     )
 
 
-def _product_dtype(inputs: Tensor) -> torch.dtype:
+def product_dtype(inputs: Tensor) -> torch.dtype:
+    """Autocast's where it is on, else that of the inputs."""
     device = inputs.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else inputs.dtype
 
 
 def _choose(cell: RecurrentCell, inputs: Tensor, masks: Tensor | None) -> Way | None:
     """How to unroll; None is the loop over the cell."""
-    device, product_dtype = inputs.device.type, _product_dtype(inputs)
+    device, dtype = inputs.device.type, product_dtype(inputs)
     way = None
-    if product_dtype in _PRODUCT_DTYPES and inputs.dtype == cell.hidden_weight.dtype:
+    if dtype in _PRODUCT_DTYPES and inputs.dtype == cell.hidden_weight.dtype:
         if device == "cpu" and _is_installed("numba"):
             way = _compiled_way(cell)
         elif device == "cuda":
-            way = _gpu_way(cell, product_dtype, masks)
+            way = _gpu_way(cell, dtype, masks)
     name = "the loop over the cell" if way is None else way.name
-    _report(type(cell).__name__, device, str(product_dtype).removeprefix("torch."), name)
+    _report(type(cell).__name__, device, str(dtype).removeprefix("torch."), name)
     return way
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 
 from sketch_model.annotations import Tensor
-from sketch_model.cells import FORGET_BIAS, LSTMCell, LSTMState, RecurrentCell
+from sketch_model.cells import LSTMCell, LSTMState, RecurrentCell
 from sketch_model.recurrent.driver import Plan
+from sketch_model.recurrent.terms import collect_terms
 
 
 def takes(cell: RecurrentCell, product_dtype: torch.dtype, masks: Tensor | None) -> bool:
@@ -53,9 +54,7 @@ def _flat_parameters(cell: LSTMCell) -> tuple[Tensor, ...]:
     Where they do not, cuDNN has them copied at every call, and torch warns.
     """
     weights = [_reorder(weight).t() for weight in (cell.input_weight, cell.hidden_weight)]
-    forget_bias = torch.zeros_like(cell.bias)
-    forget_bias[2 * cell.size : 3 * cell.size] = FORGET_BIAS
-    bias = _reorder(cell.bias + forget_bias)
+    bias = _reorder(collect_terms(cell).bias)
     parameters = [*weights, bias, torch.zeros_like(bias)]
     flat = torch.cat([parameter.reshape(-1) for parameter in parameters])
     parts = torch.split(flat, [parameter.numel() for parameter in parameters])

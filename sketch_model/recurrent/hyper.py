@@ -22,11 +22,12 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from sketch_model.annotations import Tensor
-from sketch_model.cells import FORGET_BIAS, HyperLSTMCell, HyperLSTMState, LayerNormLSTMCell
+from sketch_model.cells import HyperLSTMCell, HyperLSTMState
 from sketch_model.recurrent.driver import Plan, stack_weights
 from sketch_model.recurrent.hyper_backward import WayBack
 from sketch_model.recurrent.hyper_forward import Arguments, History, allocate, run_forward
 from sketch_model.recurrent.modulation import HyperKernels, ModulationBackward, ModulationForward
+from sketch_model.recurrent.terms import collect_terms
 
 __all__ = ["HyperKernels", "ModulationBackward", "ModulationForward", "unroll_hyper"]
 
@@ -50,6 +51,10 @@ def unroll_hyper(
         cell.bias.dtype,
     )
     num_shift_embeddings = cell.embedding_weight.shape[1] - len(cell.embedding_bias)
+    _, (hyper_gate_gain, hyper_gate_shift, hyper_memory_gain, hyper_memory_shift) = collect_terms(
+        small
+    )
+    bias, (gate_gain, gate_shift, memory_gain, memory_shift) = collect_terms(cell)
     arguments = Arguments(
         inputs=inputs,
         masks=masks,
@@ -62,18 +67,18 @@ def unroll_hyper(
         hidden_weight=cell.hidden_weight,
         input_weight=cell.input_weight[:num_features],
         offset=_multiply_constant(constant, cell.input_weight[num_features:]),
-        bias=cell.bias[None],
+        bias=bias[None],
         embedding_weight=cell.embedding_weight,
         embedding_bias=torch.nn.functional.pad(cell.embedding_bias, (0, num_shift_embeddings)),
         modulation_weight=cell.modulation_weight,
-        hyper_gate_gain=small.gate_gain,
-        hyper_gate_shift=_shift_with_forget_bias(small),
-        hyper_memory_gain=small.memory_gain,
-        hyper_memory_shift=small.memory_shift,
-        gate_gain=cell.gate_gain,
-        gate_shift=_shift_with_forget_bias(cell),
-        memory_gain=cell.memory_gain,
-        memory_shift=cell.memory_shift,
+        hyper_gate_gain=hyper_gate_gain,
+        hyper_gate_shift=hyper_gate_shift,
+        hyper_memory_gain=hyper_memory_gain,
+        hyper_memory_shift=hyper_memory_shift,
+        gate_gain=gate_gain,
+        gate_shift=gate_shift,
+        memory_gain=memory_gain,
+        memory_shift=memory_shift,
     )
     outputs: Tensor = _Unroll.apply(plan, *arguments)  # type: ignore[no-untyped-call]
     return outputs
@@ -82,12 +87,6 @@ def unroll_hyper(
 def _multiply_constant(constant: Tensor | None, weight: Tensor) -> Tensor:
     """[B, gates], or zeros in one row."""
     return weight.new_zeros(1, weight.shape[1]) if constant is None else constant @ weight
-
-
-def _shift_with_forget_bias(cell: HyperLSTMCell | LayerNormLSTMCell) -> Tensor:
-    forget_bias = torch.zeros_like(cell.gate_shift)
-    forget_bias[2 * cell.size : 3 * cell.size] = FORGET_BIAS
-    return cell.gate_shift + forget_bias
 
 
 class _Unroll(torch.autograd.Function):

@@ -23,6 +23,7 @@ from sketch_model.recurrent.hyper_forward import (
 )
 from sketch_model.recurrent.kernels import BackwardBuffers, ForwardBuffers
 from sketch_model.recurrent.modulation import ModulationBackward
+from sketch_model.recurrent.products import bind_product
 
 _CHUNK: Final = 16
 """Steps whose gradients are multiplied into those of the weights together."""
@@ -52,6 +53,7 @@ class WayBack:
         self.size, self.hyper_size = arguments.h.shape[1], arguments.hyper_h.shape[1]
         self.sums_per_sketch = plan.kernels.SUMS_PER_SKETCH
         self.weights = ProductWeights.of(arguments, plan.product_dtype)
+        self._bind_products()
         self.main = self._main_buffers(plan, grad_outputs)
         self.hyper = self._hyper_buffers()
         self.modulation = self._modulation_buffers()
@@ -68,6 +70,14 @@ class WayBack:
         self._main_step = kernels.bind_backward(self.main)
         self._demodulate = kernels.bind_demodulate(self.modulation)
         self._hyper_step = kernels.bind_backward(self.hyper)
+
+    def _bind_products(self) -> None:
+        """By the transposed weights of the recurrence: to the gradients of h and of hyper h."""
+        hyper_h_at, h_at, _ = self._columns()
+        hyper_weight, batch_size = self.weights.hyper.t(), len(self.arguments.h)
+        self._multiply_r_to_h = bind_product(self.weights.hidden.t(), batch_size)
+        self._add_hyper_u_to_h = bind_product(hyper_weight[:, h_at], batch_size, adds=True)
+        self._multiply_hyper_u_to_hyper_h = bind_product(hyper_weight[:, hyper_h_at], batch_size)
 
     def run(self) -> tuple[Tensor | None, ...]:
         """All steps, from the last on; gives the gradients in the order of `Arguments`."""
@@ -100,10 +110,9 @@ class WayBack:
         self._hyper_step(step, num_rows, first)
 
         grad_hyper_u, grad_h = self.hyper.grad_u[rows], self.main.grad_h[:num_rows]
-        hyper_h_at, h_at, _ = self._columns()
-        torch.mm(modulation.grad_r[rows], weights.hidden.t(), out=grad_h)
-        grad_h.addmm_(grad_hyper_u, weights.hyper[h_at].t())
-        torch.mm(grad_hyper_u, weights.hyper[hyper_h_at].t(), out=grad_hyper_h)
+        self._multiply_r_to_h(modulation.grad_r[rows], grad_h)
+        self._add_hyper_u_to_h(grad_hyper_u, grad_h)
+        self._multiply_hyper_u_to_hyper_h(grad_hyper_u, grad_hyper_h)
 
     def _gather(self, start: int, stop: int, end: int) -> None:
         """Gradients of the weights from these steps, which take up `end` rows."""
@@ -127,7 +136,7 @@ class WayBack:
     def _columns(self) -> tuple[slice, slice, slice]:
         """Of hyper h, h and x in an operand; the rows of the small cell's weight likewise."""
         h_end = self.hyper_size + self.size
-        x_end = h_end + len(self.grad_input_weight)
+        x_end = h_end + len(self.arguments.input_weight)
         return slice(0, self.hyper_size), slice(self.hyper_size, h_end), slice(h_end, x_end)
 
     def _gradients(self) -> tuple[Tensor | None, ...]:

@@ -15,6 +15,7 @@ from sketch_model.cells import NUM_MODULATIONS
 from sketch_model.recurrent.driver import Plan
 from sketch_model.recurrent.kernels import ForwardBuffers
 from sketch_model.recurrent.modulation import ModulationForward
+from sketch_model.recurrent.products import bind_product
 
 
 class Arguments(NamedTuple):
@@ -128,16 +129,18 @@ def run_forward(plan: Plan, arguments: Arguments, history: History) -> Tensor:
     modulate = kernels.bind_modulate(modulation_buffers(arguments, history, modulations, u))
     main_step = kernels.bind_forward(main_buffers(arguments, history, u, outputs))
     weights = ProductWeights.of(arguments, plan.product_dtype)
+    multiply_small = bind_product(weights.hyper, batch_size)
+    multiply_hidden = bind_product(weights.hidden, batch_size)
     for step, num_rows in enumerate(plan.num_rows):
         at = step % len(history.r)
         operand, next_operand = history.operands[step : step + 2, :num_rows]
-        torch.mm(operand, weights.hyper, out=history.hyper_u[at, :num_rows])
+        multiply_small(operand, history.hyper_u[at, :num_rows])
         hyper_step(step, num_rows)
         hyper_h, embeddings = next_operand[:, :hyper_size], history.embeddings[at, :num_rows]
         torch.addmm(weights.embedding_bias, hyper_h, weights.embedding, out=embeddings)
         torch.bmm(by_modulation(embeddings), weights.modulation, out=modulations[:, :num_rows])
         h = operand[:, hyper_size : hyper_size + size]
-        torch.mm(h, weights.hidden, out=history.r[at, :num_rows])
+        multiply_hidden(h, history.r[at, :num_rows])
         modulate(step, num_rows)
         main_step(step, num_rows)
     return outputs

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-
 from sketch_model.annotations import Tensor
 from sketch_model.cells import LayerNormLSTMCell, LayerNormLSTMState
 from sketch_model.recurrent.driver import Plan, unroll_gates
-from sketch_model.recurrent.lstm import forget_bias
+from sketch_model.recurrent.terms import collect_terms
 
 
 def unroll_layer_norm(
@@ -19,16 +17,16 @@ def unroll_layer_norm(
     masks: Tensor | None,
 ) -> Tensor:
     """Hidden outputs, [T, B, N], or each sketch's last; arguments as of `recurrent.unroll`."""
-    shift = cell.gate_shift + forget_bias(cell.gate_shift)
+    bias, parameters = collect_terms(cell)
     return unroll_gates(
         plan,
         inputs,
         constant,
-        torch.zeros_like(shift),
+        bias,
         cell.input_weight,
         cell.hidden_weight,
         state.c,
         state.h,
         masks,
-        parameters=(cell.gate_gain, shift, cell.memory_gain, cell.memory_shift),
+        parameters,
     )

@@ -15,27 +15,29 @@ import torch
 from sketch_model.annotations import Tensor
 
 Product = Callable[[Tensor, Tensor], None]
-"""Takes (left, out): out = left @ matrix."""
+"""Takes (left, out): out = left @ matrix, or out += left @ matrix."""
 
 
-def bind_product(matrix: Tensor, num_rows: int) -> Product:
+def bind_product(matrix: Tensor, num_rows: int, *, adds: bool = False) -> Product:
     """How to multiply by a matrix.
 
     Args:
         matrix: [K, G], not to be changed afterwards.
         num_rows: of most operands; others may have more or fewer.
+        adds: whether to add to what is there.
     """
     if not _can_be_packed(matrix):
 
         def run_plainly(left: Tensor, out: Tensor) -> None:
-            torch.mm(left, matrix, out=out)
+            torch.addmm(out, left, matrix, beta=int(adds), out=out)
 
         return run_plainly
     packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), num_rows)
     multiply = torch.ops.mkldnn._linear_pointwise.default
+    put = Tensor.add_ if adds else Tensor.copy_
 
     def run(left: Tensor, out: Tensor) -> None:
-        out.copy_(multiply(left, packed, None, "none", [], ""))
+        put(out, multiply(left, packed, None, "none", [], ""))
 
     return run
 

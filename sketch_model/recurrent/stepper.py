@@ -28,9 +28,9 @@ from sketch_model.cells import (
 )
 from sketch_model.recurrent.driver import stack_weights
 from sketch_model.recurrent.kernels import ForwardBuffers
-from sketch_model.recurrent.lstm import forget_bias
 from sketch_model.recurrent.modulation import ModulationForward
 from sketch_model.recurrent.products import Product, bind_product
+from sketch_model.recurrent.terms import collect_terms
 
 _MIN_PACKED_ROWS: Final = 4
 """With fewer, packing a matrix takes about as long as it saves over a sketch of 200 points."""
@@ -96,7 +96,7 @@ class GatedStepper:
         self._changing = self._operand[:, size : size + num_inputs]
         self.inputs = state.c.new_empty(self.num_rows, num_inputs)
         self._u = state.c.new_empty(self.num_rows, 4 * size)
-        terms = _collect_terms(cell, _multiply_once(weight[num_inputs:], constant))
+        terms = _bind_terms(cell, _multiply_once(weight[num_inputs:], constant))
         self._kernel = _BoundKernel(terms, self._u, state.c, operands)
         self.h = self._kernel.h
         self.rows = [self.inputs, self._operand, *self._kernel.rows]
@@ -161,9 +161,9 @@ class HyperStepper:
                 u=u[None],
             )
         )
-        small_terms = _collect_terms(small, _multiply_once(constant_weight, constant))
+        small_terms = _bind_terms(small, _multiply_once(constant_weight, constant))
         self._small = _BoundKernel(small_terms, self._hyper_u, state.hyper_c, operands)
-        main_terms = _collect_terms(cell, cell.bias.detach()[None])
+        main_terms = _bind_terms(cell, _multiply_once(input_weight, None))
         self._main = _BoundKernel(main_terms, u, state.c, main_operands)
         self.h = self._main.h
         self.rows = [self.inputs, self._operand, *self._small.rows, *self._main.rows]
@@ -186,7 +186,7 @@ class HyperStepper:
         self._main.run(num)
 
 
-class _Terms(NamedTuple):
+class _BoundTerms(NamedTuple):
     """What a cell hands to its kernels beside the state."""
 
     kernels: Any
@@ -200,7 +200,7 @@ class _BoundKernel:
     Not in place: the compiler vectorizes only what does not overlap.
     """
 
-    def __init__(self, terms: _Terms, u: Tensor, c: Tensor, operands: Tensor) -> None:
+    def __init__(self, terms: _BoundTerms, u: Tensor, c: Tensor, operands: Tensor) -> None:
         both = torch.stack([c, c])
         self._old, self._new = both
         self.h = torch.empty_like(c)
@@ -236,19 +236,11 @@ def _multiply_once(weight: Tensor, constant: Tensor | None) -> Tensor:
     return weight.new_zeros(1, weight.shape[1]) if constant is None else constant @ weight
 
 
-def _collect_terms(cell: RecurrentCell, offset: Tensor) -> _Terms:
-    if isinstance(cell, LSTMCell):
-        from sketch_model.recurrent import compiled_lstm
+@torch.no_grad()
+def _bind_terms(cell: RecurrentCell, offset: Tensor) -> _BoundTerms:
+    """With the kernels of the cell, and an offset that is added to its bias."""
+    from sketch_model.recurrent import compiled_layer_norm, compiled_lstm
 
-        bias = cell.bias.detach()
-        return _Terms(compiled_lstm, offset + bias + forget_bias(bias), ())
-    from sketch_model.recurrent import compiled_layer_norm
-
-    shift = cell.gate_shift.detach()
-    parameters = (
-        cell.gate_gain.detach(),
-        shift + forget_bias(shift),
-        cell.memory_gain.detach(),
-        cell.memory_shift.detach(),
-    )
-    return _Terms(compiled_layer_norm, offset, parameters)
+    bias, parameters = collect_terms(cell)
+    kernels = compiled_lstm if isinstance(cell, LSTMCell) else compiled_layer_norm
+    return _BoundTerms(kernels, offset + bias, parameters)

@@ -27,3 +27,14 @@ def test_a_bound_product_is_the_product_whatever_the_number_of_rows(
         scale = left.double().norm(dim=1, keepdim=True) * matrix.double().norm(dim=0)
         assert ((out[:num_rows].double() - expected).abs() <= tolerance * scale).all()
         assert out[num_rows:].isnan().all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_product_that_adds_leaves_what_was_there(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    left, matrix, out = (
+        torch.randint(-4, 5, shape).to(dtype) for shape in ((9, 7), (7, 3), (9, 3))
+    )
+    expected = out.double() + left.double() @ matrix.double()  # small whole numbers: no rounding
+    bind_product(matrix, num_rows=9, adds=True)(left, out)
+    assert torch.equal(out.double(), expected)
