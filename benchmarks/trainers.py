@@ -44,7 +44,8 @@ class Trainer:
         self.contender, self.data, self._batches = contender, data, batches
         self.settings = TrainConfig()
         self.model, self._compute_loss = contender.build(data)
-        self.optimizer = torch.optim.Adam(self.model.parameters(), self.settings.learning_rate)
+        rate = self.settings.learning_rate
+        self.optimizer = torch.optim.Adam(self.model.parameters(), rate, fused=True)
         self.num_steps = self.num_rows = 0
 
     def step(self) -> float:

@@ -20,18 +20,36 @@ from pipeline.loading import explain, load
 CONF = Path(__file__).parents[1] / "conf"
 ConfigStore.instance().store(name="schema", node=Config)
 
+_OF_AN_ENCODER = (
+    "model.N_z",
+    "model.encoder_",
+    "loss.w_KL",
+    "loss.eta_min",
+    "loss.R",
+    "loss.KL_min",
+)
+"""Beginnings of the fields that a model without encoder does not read. Presets state them."""
+
 
 def compose(overrides: list[str]) -> Config:
     """The config that the command line `overrides` would give.
 
     Raises:
-        UserError: naming the field or the choice that does not exist, and those that do.
+        UserError: naming the field or the choice that does not exist, and those that do; or the
+            override that would not be read.
     """
     with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            return load(hydra.compose("config", overrides))
+            config = load(hydra.compose("config", overrides))
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explain_composition(error)) from error
+    for override in overrides:
+        if not config.model.conditional and override.startswith(_OF_AN_ENCODER):
+            raise UserError(
+                f"{override} is not read: model.conditional=false has no encoder and no latent"
+                " vector. Leave it out"
+            )
+    return config
 
 
 def command(run: Callable[[Config], None]) -> Callable[[], None]:

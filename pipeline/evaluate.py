@@ -16,8 +16,7 @@ from pipeline.data.dataset import ShardedSketches
 from pipeline.data.loader import EvaluationLoader
 from pipeline.entry import command
 from pipeline.permutation import derive_key
-from pipeline.results import load_published
-from pipeline.tracking import reopen_tracker
+from pipeline.results import load_published, reopen_run
 from sketch_model.batch import PackedBatch, to_stroke5
 from sketch_model.losses import sketch_losses
 from sketch_model.model import SketchRNN
@@ -138,9 +137,9 @@ def main(config: Config) -> None:
     metrics = score(model, test, config.evaluate, config.train.seed)
     with replacing_file(config.metrics_path) as path:
         path.write_text(json.dumps(metrics, indent=1) + "\n")
-    tracker = reopen_tracker(config.tracking, training["mlflow_run_id"])
+    tracker = reopen_run(config, training)
     tracker.log_metrics(_tracked(metrics), training["best_step"])
-    tracker.finish("FINISHED")
+    tracker.finish()
     print(
         f"test split, {metrics['num_sketches']} drawings: L_R {metrics['L_R']:.4f}"
         f" (L_s {metrics['L_s']:.4f}, L_p {metrics['L_p']:.4f}), L_KL {metrics['L_KL']:.4f},"

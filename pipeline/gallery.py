@@ -13,8 +13,7 @@ from pipeline.data.dataset import ShardedSketches
 from pipeline.entry import command
 from pipeline.permutation import permute
 from pipeline.report.gallery import RunFacts, gallery_html
-from pipeline.results import load_published
-from pipeline.tracking import reopen_tracker
+from pipeline.results import load_published, reopen_run
 
 _NUM_CANDIDATES = 200
 _SHOWN_METRICS = ("L_R", "L_KL")
@@ -53,9 +52,9 @@ def main(config: Config) -> None:
     )
     with replacing_file(config.gallery_path) as path:
         path.write_text(page, encoding="utf-8")
-    tracker = reopen_tracker(config.tracking, training["mlflow_run_id"])
+    tracker = reopen_run(config, training)
     tracker.log_file(config.gallery_path)
-    tracker.finish("FINISHED")
+    tracker.finish()
     print(f"gallery   {config.gallery_path} ({len(page) / 1e6:.2f} MB)")
 
 

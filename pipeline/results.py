@@ -16,6 +16,7 @@ from pipeline.atomic import replacing_file, replacing_folder
 from pipeline.config import Config, UserError
 from pipeline.identity import to_dict
 from pipeline.manifest import Manifest
+from pipeline.tracking import JOURNAL, Tracker, redact, reopen_tracker
 from sketch_model import weights
 from sketch_model.config import DataSpec
 from sketch_model.model import SketchRNN
@@ -56,7 +57,7 @@ def publish(config: Config, checkpoint: Path, curves: Path, origin: dict[str, An
         "best_step": content["global_step"],
         "validation": content["validation"],
         **origin,
-        "config": to_dict(config),
+        "config": redact(to_dict(config)),
     }
     with replacing_folder(config.model_dir) as folder:
         weights.save(model, folder)
@@ -88,3 +89,12 @@ def load_published(config: Config) -> tuple[SketchRNN, Training]:
             f" {config.manifest_path} is {expected}: run `{command}` to train on these data"
         )
     return model, training
+
+
+def reopen_run(config: Config, training: Training) -> Tracker:
+    """The tracker of the run that training.json speaks of; of none if it was not tracked.
+
+    What its journal still has to send is sent by it too.
+    """
+    journal = Path(training["run_folder"]) / JOURNAL
+    return reopen_tracker(config.tracking, journal, training["mlflow_run_id"])

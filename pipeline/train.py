@@ -10,10 +10,10 @@ from pipeline.config import Config
 from pipeline.entry import command
 
 
-@command
-def main(config: Config) -> None:
-    """Trains, and says where everything is."""
+def train(config: Config) -> None:
+    """Trains, publishes the best model, and says where everything is."""
     from pipeline.results import publish  # torch and Lightning: not needed to print --help
+    from pipeline.tracking import redact
     from pipeline.training.fit import fit
 
     result = fit(config)
@@ -35,9 +35,14 @@ def main(config: Config) -> None:
         f"model     {config.model_dir}\n"
         f"curves    {config.curves_path}\n"
         f"run       {training['run_folder']}\n"
-        + (f"MLflow    {tracked} in {config.tracking.uri} (see it: make ui)" if tracked else "")
+        + (
+            f"MLflow    {tracked} in {redact(config.tracking.uri)} (see it: make ui)"
+            * bool(tracked)
+        )
     )
 
+
+main = command(train)
 
 if __name__ == "__main__":
     main()

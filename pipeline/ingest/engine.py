@@ -98,7 +98,7 @@ def _connect(address: str) -> Any:
     if ray.is_initialized():
         return ray
     try:
-        if address:
+        if address and address != "auto":  # Ray finds it, or says at once that there is none
             _knock(address)
         ray.init(address=address or "local", log_to_driver=False, include_dashboard=False)
     except (OSError, ValueError) as error:

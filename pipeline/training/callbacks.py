@@ -68,10 +68,8 @@ class Figures(Callback):
     def on_train_batch_start(
         self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Asks for the gradient's norm at the steps that are logged; notes the rate of the step."""
-        assert isinstance(module, SketchModule)
+        """Notes the rate of the step."""
         self._learning_rate = trainer.optimizers[0].param_groups[0]["lr"]
-        module.wants_gradient_norm = (trainer.global_step + 1) % self._every == 0
 
     def on_train_batch_end(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shlex
 import sys
 import warnings
@@ -16,7 +17,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback
-from pytorch_lightning.utilities import rank_zero_only
 
 from pipeline.config import ALL_CATEGORIES, Config, Precision, UserError
 from pipeline.data.dataset import ShardedSketches, check_cache
@@ -28,14 +28,16 @@ from pipeline.identity import flatten, to_dict
 from pipeline.manifest import Manifest
 from pipeline.permutation import permute
 from pipeline.results import data_spec
-from pipeline.tracking import Tracker, git_tags, open_tracker
+from pipeline.tracking import JOURNAL, Tracker, git_tags, open_tracker, redact, reopen_tracker
 from pipeline.training import failed_batch, initial_weights
 from pipeline.training.callbacks import Figures, Pictures, Progress
 from pipeline.training.checkpoint_files import set_damaged_aside
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.interruption import Interrupted, Interruption
+from pipeline.training.launch import Launch, find_launch
 from pipeline.training.memory import keep_freed_memory
 from pipeline.training.module import NotFinite, SketchModule
+from pipeline.training.processes import all_processes
 from pipeline.training.run import Run, checkpoint_of, differences, open_run
 from pipeline.training.trainer import make_trainer
 from sketch_model.model import SketchRNN
@@ -80,13 +82,16 @@ def fit(config: Config) -> FitResult:
 
 
 def _fit(config: Config, interruption: Interruption) -> FitResult:
+    launch = find_launch(config)
     train = ShardedSketches(config.manifest_path, "train", config.cache)
     valid = ShardedSketches(config.manifest_path, "valid", config.cache)
-    _check_data(config, train, valid)
+    _check_data(config, launch, train, valid)
     check_cache(train, valid, _stream(config, train), config)
-    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]  # Lightning sets it
+    rank = launch.rank
     run = open_run(config, train.manifest)
     if run.is_finished(config):
+        if rank == 0:  # an outage of the tracking server may have left something to send
+            _end_tracking(reopen_tracker(config.tracking, run.folder / JOURNAL), run)
         return FitResult(run, rank == 0, was_finished=True)
 
     _prepare_process(config)
@@ -97,25 +102,26 @@ def _fit(config: Config, interruption: Interruption) -> FitResult:
         )
     tracker = open_tracker(
         config.tracking,
+        folder=run.folder / JOURNAL,
         rank=rank,
         run_name=run.folder.name,
         run_id=run.mlflow_run_id,
-        skip_sent=True,
     )
     status = "FAILED"
     try:
         if rank == 0:
-            run.mlflow_run_id = tracker.run_id
             run.save()
             _describe(tracker, config, run, train.manifest)
-        trainer = _train(config, run, tracker, train, valid, interruption)
+        with all_processes(launch, config.trainer):
+            trainer = _train(config, launch, run, tracker, train, valid, interruption)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
         raise
     finally:
         interruption.deferred = False
-        tracker.finish(status)
+        if rank == 0:
+            _end_tracking(tracker, run, status)
     stopped_early = trainer.global_step < config.train.max_steps
     run.num_steps = trainer.global_step
     run.stopped_early_at_patience = config.train.patience if stopped_early else None
@@ -124,11 +130,21 @@ def _fit(config: Config, interruption: Interruption) -> FitResult:
     return FitResult(run, rank == 0, was_finished=False)
 
 
-def _check_data(config: Config, train: ShardedSketches, valid: ShardedSketches) -> None:
-    if len(valid) < config.trainer.num_processes:
+def _end_tracking(tracker: Tracker, run: Run, status: str = "") -> None:
+    """Sends what is left; the server may have told the run's id only now, or not yet."""
+    tracker.finish(status)
+    if tracker.run_id not in (None, run.mlflow_run_id):
+        run.mlflow_run_id = tracker.run_id
+        run.save()
+
+
+def _check_data(
+    config: Config, launch: Launch, train: ShardedSketches, valid: ShardedSketches
+) -> None:
+    if len(valid) < launch.world_size:
         raise UserError(
             f"the valid split of {config.manifest_path} has {len(valid)} drawings, and choosing a"
-            f" checkpoint takes at least one per process ({config.trainer.num_processes}): use more"
+            f" checkpoint takes at least one per process ({launch.world_size}): use more"
             " drawings, or a larger second share in ingest.fractions"
         )
     found, wanted = _origin(asdict(train.manifest)), _origin(to_dict(config))
@@ -152,9 +168,14 @@ def _prepare_process(config: Config) -> None:
     torch.set_flush_denormal(True)  # or a CPU spends most of its time on numbers below 1e-38
     if config.trainer.num_threads:
         torch.set_num_threads(config.trainer.num_threads)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+        # Without it, Lightning divides the cores among the processes, whatever was set.
+        os.environ["OMP_NUM_THREADS"] = str(config.trainer.num_threads)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # A run's folder is there before its first checkpoint, and is where it is resumed from.
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+    # A machine of a Slurm cluster has srun, and training need not be started by it.
+    warnings.filterwarnings("ignore", "The `srun` command is available")
     # Lightning 2.6 asks torch 2.13 in an old way what a batch is made of.
     warnings.filterwarnings("ignore", ".*treespec, LeafSpec.* is deprecated")
 
@@ -170,7 +191,7 @@ def _multiplies_bf16() -> bool:
 def _describe(tracker: Tracker, config: Config, run: Run, manifest: Manifest) -> None:
     """What a run is found by and made of."""
     resolved = run.folder / "config.json"
-    resolved.write_text(json.dumps(to_dict(config), indent=1) + "\n")
+    resolved.write_text(json.dumps(redact(to_dict(config)), indent=1) + "\n")
     tracker.log_file(resolved)
     tracker.log_file(config.manifest_path, "data")
     tracker.log_params(flatten(to_dict(config)))
@@ -189,6 +210,7 @@ def _describe(tracker: Tracker, config: Config, run: Run, manifest: Manifest) ->
 
 def _train(
     config: Config,
+    launch: Launch,
     run: Run,
     tracker: Tracker,
     train: ShardedSketches,
@@ -205,7 +227,7 @@ def _train(
         *_callbacks(config, run, tracker, train, valid),
         Checkpoints(run.folder, config.train, interruption),
     ]
-    trainer = make_trainer(config, run.folder, callbacks)
+    trainer = make_trainer(config, launch, run.folder, callbacks)
     sketches: ShardedSketches | ResidentSketches = train
     if config.trainer.resident:
         sketches = ResidentSketches(train, trainer.strategy.root_device)

@@ -10,11 +10,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
+from torch.distributed import ReduceOp
 
-from pipeline.config import Config, UserError
+from pipeline.config import RECIPE_BATCH_SIZE, Config, LearningRateScale, Precision, UserError
 from pipeline.permutation import derive_key
 from sketch_model.batch import PackedBatch, SketchBatch, to_stroke5
-from sketch_model.losses import Losses, floored_kl, kl_weight, sketch_losses
+from sketch_model.losses import Losses, floored_kl, kl_nats, kl_weight, sketch_losses
 from sketch_model.model import SketchRNN
 from sketch_model.randomness import LATENT, keyed_normal
 
@@ -25,14 +26,20 @@ _DROPOUT, _VALIDATION = 1, 2
 
 
 class NotFinite(UserError):
-    """A loss that is NaN or infinite; of a training step, `SketchModule.batch` has its batch."""
+    """A loss or a gradient is NaN or infinite; of a training step, `SketchModule.batch` has its
+    batch, and the weights are those before it."""
 
 
 class SketchModule(pl.LightningModule):
     """A Sketch-RNN with its objective and its optimizer.
 
     All randomness of a step is keyed: augmentation and z by (seed, position in the order of
-    training), dropout by (seed, step, rank). A resumed run needs no saved generator.
+    training), dropout by (seed, step, share). A resumed run needs no saved generator.
+
+    Each of W processes takes every W-th sketch of a batch, and computes them in A =
+    trainer.accumulate parts, each every A-th of its own. Part a of process r is share r + W a of
+    W A: whatever W and A are, the same product gives the same shares and, up to rounding, the same
+    training. Without dropout, so does any.
     """
 
     def __init__(self, config: Config, model: SketchRNN, identity: dict[str, Any]) -> None:
@@ -40,20 +47,21 @@ class SketchModule(pl.LightningModule):
         self.config = config
         self.model = model
         self.identity = identity
-        self.figures: dict[str, Tensor] = {}
-        """Losses of the last training step; tensors, so that nobody waits for a GPU."""
-        self.gradient_norm = math.nan
-        """L2 norm before clipping, of the last step that `wants_gradient_norm`."""
-        self.wants_gradient_norm = False
-        self.stop_requested = False
-        """Whether this process was asked to stop."""
-        self.stop_agreed = False
-        """Whether any process was, when the losses of the last step were reduced."""
         self.batch: PackedBatch | None = None
         """What this process trains on in this step; None between steps."""
+        self.figures: dict[str, Tensor] = {}
+        """Losses of the last training step, over all processes, on the CPU."""
+        self.gradient_norm = math.nan
+        """L2 norm of the last step's gradient, before clipping."""
         self.validation: dict[str, float] = {}
         """Figures of the last validation."""
+        self.stop_requested = False
+        """Set from outside, on any process, to end all of them after a step."""
+        self.stop_agreed = False
+        """Whether one was asked to; after a step all processes answer alike."""
         self._sums: Tensor | None = None
+        self._earlier: list[Tensor] = []
+        """Sums of the gradients of a step's parts but the last."""
 
     def w_KL(self, step: int) -> float:
         """Weight of the KL term at a step."""
@@ -65,17 +73,36 @@ class SketchModule(pl.LightningModule):
         """The floor of L_KL; without a latent vector there is nothing to hold up."""
         return self.config.loss.KL_min if self.model.config.conditional else 0.0
 
+    def on_train_start(self) -> None:
+        """Makes sure that all processes go on from one checkpoint.
+
+        Raises:
+            UserError: if they do not.
+        """
+        step = self.global_step
+        first, last = self._joint(torch.tensor([-step, step], device=self.device), ReduceOp.MAX)
+        if -first != last:
+            raise UserError(
+                f"processes of this run would go on from different steps, {-int(first)} to"
+                f" {int(last)}: runs_dir={self.config.runs_dir} must be on storage that all"
+                " machines see"
+            )
+
     def training_step(self, packed: PackedBatch, batch_index: int) -> Tensor:
         """The loss of one batch: L_R + w(step) max(L_KL, KL_min), L_R with loss.pen_weights.
 
         Rows go to the end of the batch's longest sketch, and once per pool of batches to N_max:
         a model that never sees the rows long after an end token begins to draw again there.
 
+        With trainer.accumulate, all parts but the last are computed and differentiated here, and
+        the last one's backward pass begins with their gradients. Which side of its floor L_KL is on
+        is a matter of the whole batch: the encoder then runs over all parts beforehand.
+
         Raises:
-            UserError: if it is not finite.
+            NotFinite: if it is not finite.
         """
-        self.batch = packed
         config, step = self.config, self.global_step
+        self.batch = packed
         data = self.model.data
         batch = to_stroke5(
             packed,
@@ -84,28 +111,85 @@ class SketchModule(pl.LightningModule):
             augmentation=config.train.augmentation,
             seed=config.train.seed,
         )
-        batch = self._as_wide_as_all(batch)
+        *earlier, last = _divided(self._as_wide_as_all(batch), config.trainer.accumulate)
+        L_KL = self._joint_L_KL([*earlier, last]) if earlier and self.KL_min > 0 else None
+        self._earlier = [torch.zeros_like(p) for p in self.parameters()] if earlier else []
+        figures = []
+        for number, part in enumerate(earlier):
+            losses = self._part_losses(part, number)
+            figures.append(_figures(losses))
+            self._differentiate(self._objective(losses, L_KL))
+        losses = self._part_losses(last, len(earlier))
+        figures.append(_figures(losses))
+        self._agree(torch.stack(figures).mean(dim=0))
+        return self._objective(losses, self.figures["L_KL"] if L_KL is None else L_KL)
+
+    def _part_losses(self, part: SketchBatch, number: int) -> Losses:
+        config = self.config
+        return self._losses(
+            part, config.train.seed, self._generator(number), config.loss.pen_weights
+        )
+
+    def _generator(self, part: int) -> torch.Generator:
+        """Of the dropout masks of a part; the encoder's come first."""
+        share = self.global_rank + self.trainer.world_size * part
         generator = torch.Generator(self.device)
         generator.manual_seed(
-            derive_key(config.train.seed, _DROPOUT, step, self.global_rank) >> 1  # below 2**63
+            derive_key(self.config.train.seed, _DROPOUT, self.global_step, share) >> 1  # < 2**63
         )
-        losses = self._losses(batch, config.train.seed, generator, config.loss.pen_weights)
-        stop = losses.L_R.new_tensor(float(self.stop_requested))
-        own = torch.stack([losses.L_R, losses.L_s, losses.L_p, losses.L_KL, stop]).detach()
-        joint = self.trainer.strategy.reduce(own, reduce_op="mean")  # over all processes
-        assert isinstance(joint, Tensor)
-        L_R, L_s, L_p, L_KL, stop = joint.unbind()
-        self.stop_agreed = bool(stop)
-        weight = self.w_KL(step)
-        joint_loss = L_R + weight * floored_kl(L_KL, self.KL_min)
-        self.figures = {"loss": joint_loss, "L_R": L_R, "L_s": L_s, "L_p": L_p, "L_KL": L_KL}
-        positions = packed.positions
-        self._check_finite(
-            float(joint_loss),
-            f"positions {int(positions.min())} to {int(positions.max())} of the order were in the"
-            " batch",
-        )
-        return losses.L_R + weight * self._floored(losses.L_KL, L_KL)
+        return generator
+
+    def _joint_L_KL(self, parts: list[SketchBatch]) -> Tensor:
+        encoder = self.model.encoder
+        assert encoder is not None
+        with torch.no_grad():
+            nats = [
+                kl_nats(encoder(part.targets, part.lengths, self._generator(number))).mean()
+                for number, part in enumerate(parts)
+            ]
+        own = torch.stack(nats).mean() / self.model.config.N_z
+        return self._joint(own, ReduceOp.SUM).cpu() / self.trainer.world_size
+
+    def _objective(self, losses: Losses, joint_L_KL: Tensor | None) -> Tensor:
+        """Of a part, as its share of the process's mean; without `joint_L_KL` there is no floor."""
+        L_KL = losses.L_KL if joint_L_KL is None else self._floored(losses.L_KL, joint_L_KL)
+        loss = losses.L_R + self.w_KL(self.global_step) * L_KL
+        return loss / self.config.trainer.accumulate
+
+    def _differentiate(self, loss: Tensor) -> None:
+        """Adds to the gradients of earlier parts, which no other process waits for."""
+        scaled = loss if self._scaler is None else self._scaler.scale(loss)
+        with torch.autocast(self.device.type, enabled=False):
+            gradients = torch.autograd.grad(scaled, [*self.parameters()])
+        torch._foreach_add_(self._earlier, gradients)
+
+    @property
+    def _scaler(self) -> torch.amp.GradScaler | None:
+        """Of the loss, in fp16."""
+        return getattr(self.trainer.precision_plugin, "scaler", None)
+
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Has the last part's gradients added to those of the parts before it."""
+        if self._earlier:
+            for parameter, gradient in zip(self.parameters(), self._earlier, strict=True):
+                parameter.grad = gradient
+            self._earlier = []
+
+    def _agree(self, own: Tensor) -> None:
+        """Over all processes: the losses, whether they are finite, and whether to stop."""
+        stop = own.new_tensor([float(self.stop_requested)])
+        joint = self._joint(torch.cat([own, stop]), ReduceOp.SUM).cpu()
+        L_R, L_s, L_p, L_KL = (joint[:4] / self.trainer.world_size).unbind()
+        loss = L_R + self.w_KL(self.global_step) * floored_kl(L_KL, self.KL_min)
+        self.figures = {"loss": loss, "L_R": L_R, "L_s": L_s, "L_p": L_p, "L_KL": L_KL}
+        self._check_finite("loss", float(loss), self._whereabouts())
+        self.stop_agreed = bool(joint[4] > 0)
+
+    def _joint(self, tensor: Tensor, op: ReduceOp.RedOpType) -> Tensor:
+        """In place, without the barrier that Lightning's own reduction begins with."""
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(tensor, op)
+        return tensor
 
     def _as_wide_as_all(self, batch: SketchBatch) -> SketchBatch:
         """Pads to the longest sketch of all processes, as one process with the joint batch would.
@@ -113,7 +197,7 @@ class SketchModule(pl.LightningModule):
         L_p counts the rows after the end of a sketch, and they are not negligible at first.
         """
         own = batch.stroke5.shape[1]
-        joint = self.trainer.strategy.reduce(torch.tensor(own, device=self.device), reduce_op="max")
+        joint = self._joint(torch.tensor(own, device=self.device), ReduceOp.MAX)
         if (missing := int(joint) - own) == 0:
             return batch
         end = batch.stroke5.new_tensor([0.0, 0.0, 0.0, 0.0, 1.0])
@@ -133,26 +217,48 @@ class SketchModule(pl.LightningModule):
         prediction = self.model(batch, noise, generator=generator)
         return sketch_losses(prediction, batch, self.model.data.N_max, pen_weights=pen_weights)
 
-    def _check_finite(self, loss: float, where: str) -> None:
-        """Ends the run before a checkpoint is spoilt; all processes see the same loss."""
+    def _check_finite(self, what: str, value: float, where: str) -> None:
+        """Ends the run before a checkpoint is spoilt; all processes see the same value."""
         train = self.config.train
-        if not math.isfinite(loss):
+        if not math.isfinite(value):
+            clip = "clip_norm" if train.clip_norm else "clip_value"
             raise NotFinite(
-                f"the loss is {loss} at step {self.global_step}: lower train.learning_rate (now"
-                f" {train.learning_rate}) or train.clip_value ({train.clip_value}); {where}."
+                f"the {what} is {value} at step {self.global_step}: lower train.learning_rate (now"
+                f" {train.learning_rate}) or train.{clip} ({getattr(train, clip)}); {where}."
                 " The last checkpoint is not affected"
             )
 
+    def _whereabouts(self) -> str:
+        assert self.batch is not None
+        positions = self.batch.positions
+        return (
+            f"positions {int(positions.min())} to {int(positions.max())} of the order were in the"
+            " batch"
+        )
+
     def _floored(self, L_KL: Tensor, joint: Tensor) -> Tensor:
-        """The floor applies to the mean over all processes, the gradient to each one's share."""
+        """The floor applies to the mean over all shares, the gradient to each one's own."""
         excess = L_KL - L_KL.detach()  # 0, with the gradient of L_KL
         return floored_kl(joint, self.KL_min) + (excess if joint > self.KL_min else 0.0 * excess)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Measures the gradient where somebody wants to know."""
-        if self.wants_gradient_norm:
-            gradients = [p.grad for p in self.parameters() if p.grad is not None]
-            self.gradient_norm = float(torch.nn.utils.get_total_norm(gradients))
+        """Measures the gradient and clips it; one that is not finite must not reach the weights.
+
+        In fp16 it may have been scaled too much: the scaler leaves the step out and halves.
+        Lightning's own clipping refuses a fused optimizer under autocast.
+
+        Raises:
+            NotFinite: if it is not finite.
+        """
+        train, parameters = self.config.train, [*self.parameters()]
+        norm = torch.nn.utils.get_total_norm(p.grad for p in parameters if p.grad is not None)
+        self.gradient_norm = float(norm)
+        if self._scaler is None or self._scaler.get_scale() <= 1.0:
+            self._check_finite("gradient's norm", self.gradient_norm, self._whereabouts())
+        if train.clip_norm:
+            torch.nn.utils.clip_grads_with_norm_(parameters, train.clip_norm, norm)
+        elif train.clip_value:
+            torch.nn.utils.clip_grad_value_(parameters, train.clip_value)
 
     def on_validation_epoch_start(self) -> None:
         """Begins new sums."""
@@ -185,8 +291,8 @@ class SketchModule(pl.LightningModule):
 
         The objective is the loss with w_KL at its final value: it means the same at every step.
         """
-        sums = self.trainer.strategy.reduce(self._sums, reduce_op="sum")
-        assert isinstance(sums, Tensor)
+        assert self._sums is not None
+        sums = self._joint(self._sums, ReduceOp.SUM)
         L_s, L_p, L_KL, bound = (sums[:4] / sums[4]).tolist()
         weighted = self.config.loss.w_KL * max(L_KL, self.KL_min)
         self.validation = {
@@ -197,13 +303,15 @@ class SketchModule(pl.LightningModule):
             "bound_nats": bound,
             OBJECTIVE: L_s + L_p + weighted,
         }
-        self._check_finite(self.validation[OBJECTIVE], "the validation gave it")
-        self.log(OBJECTIVE, self.validation[OBJECTIVE], logger=False)
+        self._check_finite("loss", self.validation[OBJECTIVE], "the validation gave it")
 
     def configure_optimizers(self) -> Any:
         """Adam, with a rate that falls per step from learning_rate to min_learning_rate."""
         train = self.config.train
-        optimizer = torch.optim.Adam(self.model.parameters(), lr=train.learning_rate)
+        rate = train.learning_rate * _rate_scale(train.scale_learning_rate, train.batch_size)
+        # A scaler has to see the gradients before a fused step does.
+        is_fused = train.precision != Precision.fp16
+        optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, fused=is_fused)
         low = train.min_learning_rate / train.learning_rate
 
         def factor(step: int) -> float:
@@ -216,3 +324,29 @@ class SketchModule(pl.LightningModule):
         """Keeps what the run is, so that no other run goes on with it, and how good it was."""
         checkpoint["identity"] = self.identity
         checkpoint["validation"] = self.validation
+
+
+def _divided(batch: SketchBatch, num: int) -> list[SketchBatch]:
+    """In parts of equal size and width, with every num-th sketch in each."""
+    if num == 1:
+        return [batch]
+    return [
+        SketchBatch(**{name: value[part::num].contiguous() for name, value in vars(batch).items()})
+        for part in range(num)
+    ]
+
+
+def _figures(losses: Losses) -> Tensor:
+    return torch.stack([losses.L_R, losses.L_s, losses.L_p, losses.L_KL]).detach()
+
+
+def _rate_scale(scale: LearningRateScale, batch_size: int) -> float:
+    """What multiplies the whole schedule of the learning rate."""
+    batches = batch_size / RECIPE_BATCH_SIZE
+    match scale:
+        case LearningRateScale.none:
+            return 1.0
+        case LearningRateScale.sqrt:
+            return math.sqrt(batches)
+        case LearningRateScale.linear:
+            return batches

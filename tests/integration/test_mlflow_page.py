@@ -26,7 +26,7 @@ STARTUP_S = 90
 def run_page(tmp_path: Path) -> Iterator[str]:
     """Address of the page of a run with curves and pictures, as `make ui` serves it."""
     config = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db", experiment="page")
-    tracker = open_tracker(config, run_name="seen")
+    tracker = open_tracker(config, folder=tmp_path / "journal", run_name="seen")
     for step in STEPS:
         tracker.log_metrics({"valid/L_R": 1.0 / step, "valid/L_KL": 0.2}, step)
         tracker.log_image(Image.new("RGB", (300, 200), (200, step, 0)), PICTURES, step)

@@ -104,6 +104,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "decay": 0.9999,
         "min_learning_rate": 1e-5,
         "clip_value": 1.0,
+        "clip_norm": 0.0,
         "augmentation": {"scale_factor": 0.15, "drop_probability": 0.1},
     },
     "paper": {
@@ -115,6 +116,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "decay": 1.0,
         "min_learning_rate": 1e-4,
         "clip_value": 1.0,
+        "clip_norm": 0.0,
         "augmentation": {"scale_factor": 0.1, "drop_probability": 0.0},
     },
 }
@@ -224,8 +226,8 @@ MISTAKES = {
     "loss.pen_weights=[0,0,0]": ["loss.pen_weights=[0.0, 0.0, 0.0]", "not all of them 0"],
     "loss.pen_weights=[1,inf,1]": ["loss.pen_weights=[1.0, inf, 1.0]", "finite"],
     "loss.pen_weights=10": ["loss.pen_weights", "list"],
-    "train.precision=fp16": ["train.precision", "'fp16'", "[fp32, bf16]"],
-    "train.precision=64": ["train.precision", "'64'", "[fp32, bf16]"],
+    "train.precision=fp8": ["train.precision", "'fp8'", "[fp32, bf16, fp16]"],
+    "train.precision=64": ["train.precision", "'64'", "[fp32, bf16, fp16]"],
     "loss.eta_min=2": ["loss.eta_min=2.0", "between 0.0 and 1.0"],
     "loss.w_KL=-1": ["loss.w_KL=-1.0", "at least 0"],
     "loss.R=nan": ["loss.R=nan", "between 0.0 and 1.0"],
@@ -349,3 +351,13 @@ def test_shards_lie_in_the_data_folder_unless_said_otherwise() -> None:
     assert compose(["+experiment=smoke"]).shards_location == "data/doodles/shards"
     assert compose(["+experiment=smoke", "data_dir=/x"]).shards_location == "/x/shards"
     assert compose(["+experiment=smoke", "shards_dir=gs://b/s"]).shards_location == "gs://b/s"
+
+
+@pytest.mark.parametrize(
+    "override", ["model.N_z=32", "model.encoder_size=64", "model.encoder_cell=hyper", "loss.R=0.9"]
+)
+def test_an_option_of_the_encoder_is_refused_where_there_is_none(override: str) -> None:
+    source = "source=doodles"
+    with pytest.raises(UserError, match=rf"{override} is not read: model\.conditional=false"):
+        compose(["+experiment=decoder_only", source, override])
+    assert not compose(["+experiment=decoder_only", source, "model.M=5"]).model.conditional

@@ -162,7 +162,8 @@ def test_the_commands_write_and_record_their_results(
     config = tracked(config, new_store(tmp_path, tmp_path_factory))
     config = changed(config, "model", condition=condition)
     run = fit(config).run
-    publish(config, run.best_checkpoint, run.curves, {"mlflow_run_id": run.mlflow_run_id})
+    origin = {"run_folder": str(run.folder), "mlflow_run_id": run.mlflow_run_id}
+    publish(config, run.best_checkpoint, run.curves, origin)
     monkeypatch.setattr("sys.argv", ["command", *command_line(config)])
     evaluate.main()
     metrics = json.loads(config.metrics_path.read_text())

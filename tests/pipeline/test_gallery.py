@@ -31,7 +31,12 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 def deliver(config: Config) -> None:
     run = fit(config).run
-    publish(config, run.best_checkpoint, run.curves, {"mlflow_run_id": None})
+    publish(
+        config,
+        run.best_checkpoint,
+        run.curves,
+        {"run_folder": str(run.folder), "mlflow_run_id": None},
+    )
     config.metrics_path.write_text(json.dumps({"L_R": 1.2345, "L_KL": 0.6789}))
 
 

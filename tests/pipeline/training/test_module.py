@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import torch
 from mlflow import MlflowClient
+from torch.distributed import ReduceOp
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from pipeline.config import Config, Precision
+from pipeline.config import Config, LearningRateScale, Precision, UserError
 from pipeline.data.dataset import ShardedSketches
 from pipeline.permutation import derive_key
 from pipeline.results import data_spec
 from pipeline.training.fit import fit
-from pipeline.training.module import SketchModule
+from pipeline.training.module import NotFinite, SketchModule
 from sketch_model.config import Augmentation, Cell, Condition
 from sketch_model.model import SketchRNN
 from sketch_model.randomness import LATENT, keyed_normal
@@ -38,9 +39,8 @@ def make_module(config: Config, *, step: int = 1) -> SketchModule:
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
-    strategy = SimpleNamespace(reduce=lambda tensor, reduce_op: tensor.clone())
     module._trainer = SimpleNamespace(  # type: ignore[assignment]
-        strategy=strategy, global_step=step, global_rank=0
+        global_step=step, global_rank=0, world_size=1
     )
     return module
 
@@ -198,6 +198,95 @@ def test_weight_and_rate_of_every_step_follow_the_formulas(
     ):
         expected = {step + 1: value for step, value in enumerate(values)}
         assert recorded_values[name] == pytest.approx(expected), name
+
+
+@pytest.mark.parametrize(("scale", "factor"), [("sqrt", 0.5), ("linear", 0.25), ("none", 1.0)])
+def test_the_whole_schedule_of_the_rate_follows_the_batch(
+    config: Config, scale: str, factor: float
+) -> None:
+    """25 sketches are a quarter of the recipes' batch."""
+    config = changed(
+        config, "train", batch_size=25, scale_learning_rate=LearningRateScale(scale), decay=0.9
+    )
+    (optimizer,), (entry,) = make_module(config).configure_optimizers()
+    schedule = entry["scheduler"]
+    rates = [
+        group["lr"] * schedule.lr_lambdas[0](step) / schedule.lr_lambdas[0](0)
+        for group in optimizer.param_groups
+        for step in range(3)
+    ]
+    train = config.train
+    expected = [
+        factor * learning_rate(step, train.learning_rate, 0.9, train.min_learning_rate)
+        for step in range(3)
+    ]
+    assert rates == pytest.approx(expected)
+
+
+def test_the_norm_of_the_gradient_is_clipped(config: Config) -> None:
+    """Of the joint one: of all parts of a batch together."""
+    bound, seen = 1e-3, []
+
+    def look(optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+        seen.append(torch.nn.utils.get_total_norm(gradients).item())
+
+    handle = register_optimizer_step_post_hook(look)
+    try:
+        clipped = changed(config, "train", clip_value=0.0, clip_norm=bound, max_steps=2)
+        fit(changed(clipped, "trainer", accumulate=2))
+    finally:
+        handle.remove()
+    assert seen == pytest.approx([bound, bound], rel=1e-4)
+
+
+def test_a_gradient_that_is_not_finite_does_not_reach_the_weights(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the loss is finite."""
+    modules: list[SketchModule] = []
+
+    def spoil(module: SketchModule, loss: torch.Tensor) -> None:
+        if module.global_step == 3:
+            modules.append(module)
+            bias = module.model.decoder.output.bias
+            bias.grad = torch.full_like(bias, float("nan"))
+
+    monkeypatch.setattr(SketchModule, "on_before_backward", spoil)
+    with pytest.raises(NotFinite, match=r"the gradient's norm is nan at step 3: .*clip_value"):
+        fit(config)
+    (module,) = modules
+    assert all(parameter.isfinite().all() for parameter in module.parameters())
+    assert module.batch is not None
+    assert module.batch.num_sketches == config.train.batch_size
+
+
+def test_all_processes_learn_that_one_is_asked_to_stop(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = ShardedSketches(config.manifest_path, "train").gather(np.arange(4))
+    module = make_module(config)
+    module.training_step(packed, 0)
+    assert not module.stop_agreed
+    module.stop_requested = True
+    module.training_step(packed, 0)
+    assert module.stop_agreed
+
+    # As the sum is where another process asks.
+    module.stop_requested = False
+    monkeypatch.setattr(module, "_joint", lambda tensor, op: tensor + (op == ReduceOp.SUM))
+    module.training_step(packed, 0)
+    assert module.stop_agreed
+
+
+def test_processes_must_go_on_from_one_step(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = make_module(config, step=6)
+    module.on_train_start()
+    monkeypatch.setattr(module, "_joint", lambda tensor, op: torch.tensor([0, 6]))
+    with pytest.raises(UserError, match=r"different steps, 0 to 6: runs_dir=.* all machines see"):
+        module.on_train_start()
 
 
 def test_each_element_of_the_gradient_is_clipped(config: Config) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import shutil
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from pipeline.config import TrackingConfig, UserError
-from pipeline.tracking import MlflowTracker, Tracker, git_tags, open_tracker
+from pipeline.tracking import JournaledTracker, Tracker, open_tracker, reopen_tracker
+from pipeline.tracking.store import record_load
 from tests.experiments import image_steps, new_store, runs, steps_of
 
 
@@ -27,7 +30,7 @@ def picture(shade: int = 0) -> Image.Image:
 def test_everything_of_a_run_arrives_once(config: TrackingConfig, tmp_path: Path) -> None:
     note = tmp_path / "note.json"
     note.write_text('{"a": 1}')
-    tracker = open_tracker(config, run_name="first")
+    tracker = open_tracker(config, folder=tmp_path / "run", run_name="first")
     tracker.log_params({"model.M": 20, "categories": ["cat"]})
     tracker.set_tags({"source": "doodles"})
     for step in (10, 20):
@@ -50,9 +53,9 @@ def test_everything_of_a_run_arrives_once(config: TrackingConfig, tmp_path: Path
     assert json.loads(stored.read_text()) == {"a": 1}
 
 
-def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig) -> None:
+def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig, tmp_path: Path) -> None:
     """The first process dies at step 20 before its validation: that one is still to come."""
-    first = open_tracker(config, run_name="first")
+    first = open_tracker(config, folder=tmp_path / "run", run_name="first")
     first.log_params({"train.max_steps": 100})
     for step in (10, 20):
         first.log_metrics({"train/loss": 1.0}, step)
@@ -60,7 +63,7 @@ def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig) -> No
     first.log_image(picture(), "drawings/seen", 10)
     first.finish("KILLED")
 
-    second = open_tracker(config, run_name="x", run_id=first.run_id, skip_sent=True)
+    second = open_tracker(config, folder=tmp_path / "run", run_name="x")
     second.log_params({"train.max_steps": 200, "train.pool": 3})
     for step in (10, 20, 30):
         second.log_metrics({"train/loss": 2.0, "train/new": 0.0}, step)
@@ -71,6 +74,7 @@ def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig) -> No
     (run,) = runs(config.uri)
     assert run.info.run_name == "first"
     assert run.info.status == "FINISHED"
+    assert run.info.run_id == first.run_id == second.run_id
     assert run.data.params == {"train.max_steps": "100", "train.pool": "3"}
     assert steps_of(config.uri, run) == {
         name: [10, 20, 30] for name in ("train/loss", "train/new", "valid/loss")
@@ -80,27 +84,101 @@ def test_a_continued_run_skips_exactly_what_it_has(config: TrackingConfig) -> No
     assert image_steps(config.uri, run) == [10, 20, 30]
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_is_recorded_after_training_belongs_to_its_run(
+    config: TrackingConfig, tmp_path: Path, is_there: bool
+) -> None:
+    """Also where the run's folder is gone; an evaluation that is repeated is recorded again."""
+    folder = tmp_path / "run"
+    first = open_tracker(config, folder=folder)
+    first.log_metrics({"test/L_R": 1.0}, 10)
+    first.finish("KILLED")
+    if not is_there:
+        shutil.rmtree(folder)
+    for value in (2.0, 3.0):
+        again = reopen_tracker(config, folder, first.run_id)
+        again.log_metrics({"test/L_R": value}, 10)
+        again.finish()
+    (run,) = runs(config.uri)
+    assert run.info.status == "KILLED"
+    history = MlflowClient(config.uri).get_metric_history(run.info.run_id, "test/L_R")
+    assert sorted(entry.value for entry in history) == [1.0, 2.0, 3.0]
+    assert {entry.step for entry in history} == {10}
+
+
 @pytest.mark.parametrize("lost", ["deleted", "never there"])
 def test_a_run_that_is_gone_is_recorded_anew(
-    config: TrackingConfig, lost: str, capsys: pytest.CaptureFixture[str]
+    config: TrackingConfig, tmp_path: Path, lost: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The steps of the lost run that are trained again are not left out."""
     run_id: str | None = "0" * 32
     if lost == "deleted":
-        first = open_tracker(config, run_name="first")
+        first = open_tracker(config, folder=tmp_path / "run", run_name="second")
+        first.log_metrics({"train/loss": 1.0}, 20)
         first.finish("FINISHED")
         run_id = first.run_id
         MlflowClient(config.uri).delete_run(str(run_id))
-    second = open_tracker(config, run_name="second", run_id=run_id, skip_sent=True)
+    second = open_tracker(config, folder=tmp_path / "run", run_name="second", run_id=run_id)
     second.log_metrics({"train/loss": 1.0}, 10)
     second.finish("FINISHED")
     (run,) = runs(config.uri)
     assert run.info.run_id == second.run_id != run_id
     assert run.info.run_name == "second"
+    assert steps_of(config.uri, run) == {"train/loss": [10]}
     assert f"no run {run_id}" in capsys.readouterr().out
 
 
-def test_a_category_may_have_a_name_that_mlflow_refuses(config: TrackingConfig) -> None:
-    tracker = open_tracker(config)
+def test_a_store_that_is_locked_in_the_middle_is_waited_for(
+    config: TrackingConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a full disk, or beside somebody's backup: training does not notice."""
+    tracker = open_tracker(config, folder=tmp_path / "run")
+    database = tmp_path / "mlflow.db"
+    content = database.read_bytes()
+    database.write_bytes(b"no database" * 1000)
+    tracker.log_metrics({"train/loss": 1.0}, 10)
+    text = ""
+    while "nothing reaches" not in text:
+        text += capsys.readouterr().out
+        time.sleep(0.02)
+    database.write_bytes(content)
+    tracker.finish("FINISHED")
+    assert "answers again" in capsys.readouterr().out
+    (run,) = runs(config.uri)
+    assert steps_of(config.uri, run) == {"train/loss": [10]}
+
+
+def test_the_load_of_the_machine_goes_on_counting(
+    config: TrackingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.01")
+    seen: list[dict[str, float]] = []
+    stopped = threading.Event()
+
+    def log(figures: dict[str, float]) -> None:
+        seen.append(figures)
+        if len(seen) == 3:
+            stopped.set()
+
+    record_load(log, stopped, config)
+    assert len(seen) == 3
+    assert {"system/cpu_utilization_percentage", "system/disk_usage_percentage"} <= set(seen[0])
+
+
+def test_figures_without_a_step_follow_the_last(config: TrackingConfig, tmp_path: Path) -> None:
+    for _ in range(2):
+        tracker = open_tracker(config, folder=tmp_path / "run")
+        for _ in range(2):
+            tracker.log_metrics({"x": 1.0}, None)
+        tracker.finish("FINISHED")
+    (run,) = runs(config.uri)
+    assert steps_of(config.uri, run) == {"x": [0, 1, 2, 3]}
+
+
+def test_a_category_may_have_a_name_that_mlflow_refuses(
+    config: TrackingConfig, tmp_path: Path
+) -> None:
+    tracker = open_tracker(config, folder=tmp_path / "run")
     tracker.log_metrics({"test/dog's (big) house.L_R": 1.0}, 1)
     tracker.finish("FINISHED")
     (run,) = runs(config.uri)
@@ -118,7 +196,7 @@ def test_a_store_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path)
         f"sqlite:///{tmp_path}/text.db/x.db",
     ):
         with pytest.raises(UserError) as caught:
-            open_tracker(TrackingConfig(uri=uri))
+            open_tracker(TrackingConfig(uri=uri), folder=tmp_path / "run")
         for part in (uri, "tracking.uri=sqlite:///FILE", "tracking.enabled=false"):
             assert part in str(caught.value)
     assert sorted(tmp_path.rglob("*")) == before
@@ -127,8 +205,14 @@ def test_a_store_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path)
 def test_nobody_but_rank_zero_records(tmp_path: Path) -> None:
     config = TrackingConfig(uri=f"sqlite:///{tmp_path}/mlflow.db")
     off = TrackingConfig(uri=config.uri, enabled=False)
-    for tracker in (open_tracker(config, rank=1), open_tracker(off)):
-        assert not isinstance(tracker, MlflowTracker)
+    folder = tmp_path / "run"
+    for tracker in (
+        open_tracker(config, folder=folder, rank=1),
+        open_tracker(off, folder=folder),
+        reopen_tracker(off, folder, "0" * 32),
+        reopen_tracker(config, folder),
+    ):
+        assert not isinstance(tracker, JournaledTracker)
         assert isinstance(tracker, Tracker)
         tracker.log_params({"a": 1})
         tracker.log_metrics({"a": 1.0}, 1)
@@ -138,28 +222,3 @@ def test_nobody_but_rank_zero_records(tmp_path: Path) -> None:
         tracker.finish("FINISHED")
         assert tracker.run_id is None
     assert list(tmp_path.iterdir()) == []
-
-
-def test_tags_name_the_commit_and_whether_files_differ(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def git(*arguments: str) -> str:
-        identity = ("-c", "user.name=x", "-c", "user.email=x@example.org")
-        command = ["git", *identity, *arguments]
-        return subprocess.run(
-            command, cwd=tmp_path, check=True, capture_output=True, text=True
-        ).stdout.strip()
-
-    module = tmp_path / "pipeline" / "tracking.py"
-    module.parent.mkdir()
-    module.write_text("1")
-    monkeypatch.setattr("pipeline.tracking.__file__", str(module))
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert git_tags() == {}, "outside a repository there is no commit"
-    git("init")
-    git("add", ".")
-    git("commit", "-m", "x")
-    commit = git("rev-parse", "HEAD")
-    assert git_tags() == {"mlflow.source.git.commit": commit, "git.dirty": "false"}
-    module.write_text("2")
-    assert git_tags() == {"mlflow.source.git.commit": commit, "git.dirty": "true"}

@@ -1,0 +1,32 @@
+"""Recording of runs in MLflow, whatever becomes of the server and of this process (G14).
+
+A record goes into a journal in the run's folder first, and a thread sends from there:
+
+    Tracker (tracker.py) -> Journal (journal.py) -> Sender (sender.py) -> Store (store.py) -> MLflow
+
+`open_tracker` gives rank zero a `JournaledTracker` and everybody else a plain `Tracker`, which
+records nothing, so that callers log unconditionally and nothing is logged twice.
+"""
+
+from __future__ import annotations
+
+from pipeline.tracking.address import redact, tracking_uri
+from pipeline.tracking.commit import git_tags
+from pipeline.tracking.tracker import (
+    JOURNAL,
+    JournaledTracker,
+    Tracker,
+    open_tracker,
+    reopen_tracker,
+)
+
+__all__ = [
+    "JOURNAL",
+    "JournaledTracker",
+    "Tracker",
+    "git_tags",
+    "open_tracker",
+    "redact",
+    "reopen_tracker",
+    "tracking_uri",
+]

@@ -1,0 +1,203 @@
+"""MLflow: the only module that knows it. Its import takes seconds: only the threads do it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import TrackingConfig
+from pipeline.tracking.address import database, is_local, redact, tracking_uri
+from pipeline.tracking.journal import Record, State
+
+_TOKEN = "tracking.token"
+_SETTINGS = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    # The sender tries again itself, and says so; MLflow would be silent for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    # A slow server may take half a minute; one that hangs is not waited for much longer.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+}
+"""Settings of MLflow's client, where the environment has none."""
+_REFUSING_STATUS = (400, 413, 422)
+_NEVER = (PermissionError, FileNotFoundError, NotADirectoryError, ImportError)
+"""Errors of an artifact store that do not pass: its folder is not here, its library is missing."""
+
+
+class Refused(Exception):
+    """The store will never take this."""
+
+
+class RunIsGone(Exception):
+    """The store does not have the run, or has it as deleted."""
+
+
+class Store:
+    """Requests to MLflow, each of which may be repeated without recording anything twice.
+
+    Every method raises what MLflow raises if the store does not answer. A figure with the same
+    name, step, time and value is recorded once by MLflow's SQL store, whoever is in front of it.
+    """
+
+    def __init__(self, config: TrackingConfig) -> None:
+        for name, value in _SETTINGS.items():
+            os.environ.setdefault(name, value)
+        # With it MLflow would print addresses with the credentials in them.
+        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+        import mlflow
+
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # errors are raised as well
+        self._config = config
+        self._client = mlflow.MlflowClient(tracking_uri(config))
+
+    def has_run(self, run_id: str) -> bool:
+        """Whether there is such a run that is not deleted."""
+        try:
+            run = self._client.get_run(run_id)
+        except Exception as error:
+            if _code(error) == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+        return str(run.info.lifecycle_stage) == "active"
+
+    def find_or_create_run(self, state: State) -> str:
+        """The id of the run with the state's token, which is created if there is none."""
+        from mlflow.tracking.context.registry import resolve_tags
+
+        experiment_id = self._experiment_id()
+        found = self._client.search_runs([experiment_id], f"tags.`{_TOKEN}` = '{state.token}'")
+        if found:
+            return str(found[0].info.run_id)
+        run = self._client.create_run(
+            experiment_id,
+            start_time=state.started_ms,
+            tags=resolve_tags({_TOKEN: state.token}),
+            run_name=state.run_name or None,
+        )
+        return str(run.info.run_id)
+
+    def send(self, run_id: str, items: Sequence[Record]) -> None:
+        """Records items of one kind.
+
+        Raises:
+            Refused: if at least one of them will never be taken.
+            RunIsGone: if the run was deleted.
+        """
+        try:
+            self._send(run_id, items)
+        except Exception as error:
+            if _code(error) != "RESOURCE_DOES_NOT_EXIST" and not _is_refusal(error):
+                raise
+            if not self.has_run(run_id):
+                raise RunIsGone from error
+            if not _is_refusal(error):
+                raise
+            raise Refused(redact(str(error))) from error
+
+    def _send(self, run_id: str, items: Sequence[Record]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        item = items[0]
+        match item["kind"]:
+            case "metric":
+                rows = [Metric(i["name"], i["value"], i["time_ms"], i["step"]) for i in items]
+                self._client.log_batch(run_id, metrics=rows)
+            case "param":  # a continued run may add values, and keeps those that it has
+                known = self._client.get_run(run_id).data.params
+                new = [Param(i["name"], i["value"]) for i in items if i["name"] not in known]
+                self._client.log_batch(run_id, params=new)
+            case "tag":
+                tags = [RunTag(i["name"], i["value"]) for i in items]
+                self._client.log_batch(run_id, tags=tags)
+            case "image":
+                self._send_image(run_id, Path(item["path"]))
+            case "file":
+                self._send_file(run_id, Path(item["path"]), item["folder"])
+            case "status" if item["name"] == "RUNNING":
+                self._client.update_run(run_id, "RUNNING")
+            case "status":
+                self._client.set_terminated(run_id, item["name"], item["time_ms"])
+            case _:
+                raise Refused("it is not understood")
+
+    def _send_image(self, run_id: str, path: Path) -> None:
+        """As `MlflowClient.log_image`, which would give the picture another name each time."""
+        from mlflow.tracking.multimedia import compress_image_size
+        from PIL import Image
+
+        self._client.log_artifact(run_id, str(path), "images")
+        with tempfile.TemporaryDirectory() as folder:
+            compressed = Path(folder) / f"{path.stem}+compressed.webp"
+            with Image.open(path) as image:
+                compress_image_size(image).save(compressed)
+            self._client.log_artifact(run_id, str(compressed), "images")
+        self._client.set_tag(run_id, "mlflow.loggedImages", True)
+
+    def _send_file(self, run_id: str, path: Path, folder: str) -> None:
+        store = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        store(run_id, str(path), folder or None)
+        self._client.get_run(run_id)  # uploads take any answer for a yes, also a proxy's page
+
+    def _experiment_id(self) -> str:
+        name = self._config.experiment
+        experiment = self._client.get_experiment_by_name(name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        artifacts = None
+        if is_local(self._config):  # or pictures would land in whatever folder is current
+            artifacts = database(self._config).with_name("mlruns").as_uri()
+        return str(self._client.create_experiment(name, artifact_location=artifacts))
+
+
+def record_load(
+    log: Callable[[dict[str, float]], None], stopped: threading.Event, config: TrackingConfig
+) -> None:
+    """Logs the machine's load as MLflow's own monitor names and measures it, until `stopped`.
+
+    MLflow's thread asks the server before each record, and ends at the first that fails.
+    """
+    try:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # of a missing GPU, for example
+        monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
+            "", tracking_uri=tracking_uri(config)
+        )
+        prefix = "system/" + (f"{monitor.node_id}/" if monitor.node_id else "")
+        monitor.collect_metrics()  # the first is of no interval
+        while True:
+            for part in monitor.monitors:
+                part.clear_metrics()
+            for _ in range(monitor.samples_before_logging):
+                if stopped.wait(monitor.sampling_interval):
+                    return
+                monitor.collect_metrics()
+            figures = monitor.aggregate_metrics()
+            log({prefix + name: value for name, value in figures.items()})
+    except Exception as error:
+        print(f"note: the machine's load is not recorded: {redact(str(error))}", flush=True)
+
+
+def _code(error: Exception) -> Any:
+    return getattr(error, "error_code", None)
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Whether it is about this record, and the same record would meet it again.
+
+    A proxy's page has no error code in it, and is no answer of MLflow's.
+    """
+    from mlflow.exceptions import MlflowException, RestException
+    from requests import HTTPError
+
+    if isinstance(error, RestException):
+        return _code(error) in ("INVALID_PARAMETER_VALUE", "BAD_REQUEST")
+    if isinstance(error, MlflowException):
+        return bool(_code(error) == "INVALID_PARAMETER_VALUE")
+    if isinstance(error, HTTPError):
+        return error.response is not None and error.response.status_code in _REFUSING_STATUS
+    return isinstance(error, (Refused, *_NEVER))

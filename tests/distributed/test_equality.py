@@ -1,0 +1,110 @@
+"""However many processes share a batch, and in however many parts: one and the same training."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.config import Config
+from tests.distributed.conftest import ELASTIC_STEPS, FLOORS, NUM_STEPS, Trainings
+from tests.distributed.worker import train
+from tests.experiments import changed
+
+# The trainings are made once per process of pytest-xdist.
+pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("distributed")]
+
+TOLERANCE = 1e-5
+"""Of losses (relative) and weights (absolute, at a rate of 0.01) after 50 steps.
+
+The same numbers are summed in another order: float32 rounds to 6e-8, a gradient is a sum of some
+hundred rows, and Adam, dividing by the gradient's size, hands its relative error on. Seen are 1e-6.
+A floor that is applied by each process by itself, or a share that is weighed wrongly, gives 1e-2.
+"""
+
+L_KL = 4  # among the figures of a step
+
+
+def losses(run: Path) -> torch.Tensor:
+    """[steps, figures], as the process of rank 0 knows them of all."""
+    by_step: dict[int, list[float]] = {}
+    for path in run.glob("served-*-0.json"):
+        by_step |= {int(step): v for step, v in json.loads(path.read_text())["losses"].items()}
+    assert sorted(by_step) == list(range(len(by_step)))
+    return torch.tensor([by_step[step] for step in range(len(by_step))])
+
+
+def assert_same_training(run: Path, expected: Path) -> None:
+    assert run.name == expected.name, "processes and parts do not define the result"
+    torch.testing.assert_close(losses(run), losses(expected), rtol=TOLERANCE, atol=TOLERANCE / 10)
+    found, wanted = (
+        torch.load(folder / "last.ckpt", weights_only=True)["state_dict"]
+        for folder in (run, expected)
+    )
+    for name, tensor in wanted.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=TOLERANCE)
+
+
+def accumulated(trainings: Trainings, name: str, num_parts: int, folder: Path) -> Path:
+    """The same on one process, in parts."""
+    config = changed(trainings.configs(1)[name], "trainer", accumulate=num_parts)
+    train(replace(config, runs_dir=str(folder / name)))
+    (run,) = (folder / name).iterdir()
+    return run
+
+
+def test_floors_are_where_they_are_said_to_be(trainings: Trainings) -> None:
+    seen = {name: losses(trainings.folder(1, name))[:, L_KL] for name in FLOORS}
+    assert len(seen["crossed"]) == NUM_STEPS
+    assert seen["below"].max() < FLOORS["below"]
+    assert seen["above"].min() > FLOORS["above"]
+    is_above = seen["crossed"] > FLOORS["crossed"]
+    assert is_above.diff().sum() > 3, "it is crossed in both directions"
+
+
+@pytest.mark.parametrize(
+    ("num_processes", "floor"), [(2, "below"), (2, "above"), *((n, "crossed") for n in (2, 3, 4))]
+)
+def test_processes_train_as_one(trainings: Trainings, num_processes: int, floor: str) -> None:
+    """Fifty steps without dropout, with augmentation and sketches of unequal length."""
+    assert_same_training(trainings.folder(num_processes, floor), trainings.folder(1, floor))
+
+
+@pytest.mark.parametrize(("num_parts", "floor"), [(2, "below"), (3, "crossed"), (2, "above")])
+def test_parts_train_as_one(
+    trainings: Trainings, num_parts: int, floor: str, tmp_path: Path
+) -> None:
+    run = accumulated(trainings, floor, num_parts, tmp_path)
+    assert_same_training(run, trainings.folder(1, floor))
+
+
+def test_parts_drop_what_processes_drop(trainings: Trainings, tmp_path: Path) -> None:
+    """Masks belong to a share of the batch, whoever computes it."""
+    run = accumulated(trainings, "dropout", 2, tmp_path)
+    assert_same_training(run, trainings.folder(2, "dropout"))
+    whole = trainings.folder(1, "dropout")
+    assert (losses(run) - losses(whole)).abs().max() > 1e-3, "nothing was dropped"
+
+
+def test_a_run_goes_on_with_other_numbers_of_processes(trainings: Trainings, tiny: Config) -> None:
+    """1 -> 2 -> 4 -> 1, in the midst of epochs: every position once, in the batches of one process
+    (G8), and that one's weights."""
+    run = trainings.folder(max(ELASTIC_STEPS), "elastic")
+    last = trainings.configs(1)["elastic"]
+    train(changed(last, "train", max_steps=NUM_STEPS))
+    assert_same_training(run, trainings.folder(1, "crossed"))
+
+    def served(folder: Path) -> dict[int, list[int]]:
+        batches: dict[int, list[int]] = {step: [] for step in range(NUM_STEPS)}
+        for path in folder.glob("served-*.json"):
+            for step, positions in json.loads(path.read_text())["positions"].items():
+                batches[int(step)] += positions
+        return {step: sorted(positions) for step, positions in batches.items()}
+
+    batches = served(run)
+    assert batches == served(trainings.folder(1, "crossed"))
+    everything = sorted(position for batch in batches.values() for position in batch)
+    assert everything == list(range(NUM_STEPS * tiny.train.batch_size))

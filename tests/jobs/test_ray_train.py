@@ -1,0 +1,114 @@
+"""Training through Ray on two nodes, one of which is killed: the training of one process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pipeline.config import Config
+from pipeline.training.fit import fit
+from tests.experiments import (
+    changed,
+    command_line,
+    make_config,
+    make_data,
+    read_csv,
+    write_drawings,
+)
+
+TOLERANCE = 1e-4
+"""Of weights (absolute) and figures (relative), as of two processes without Ray: see test_ddp.py.
+The rate falls to its minimum within the first 60 steps, so that a hundred more add little."""
+
+STEPS = {"max_steps": 300, "validate_every": 10, "checkpoint_every": 10, "batch_size": 30}
+HANG_S = 240
+START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Some seconds of training, with thirty checkpoints."""
+    config = make_config(write_drawings(tmp_path / "bucket"), tmp_path, **STEPS)
+    make_data(config)
+    return changed(config, "model", recurrent_dropout=0.0)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Any]:
+    """A head and another node with a CPU each, as if they were machines."""
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        cluster.add_node(**node)
+        yield cluster
+    finally:
+        cluster.shutdown()
+
+
+def start(config: Config, address: str, log: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "jobs.ray.train", "--folder", config.runs_dir, *options]
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [*command, *command_line(config), "trainer.num_threads=1"],
+            # Until its heartbeat is missed a dead node is counted: Ray then waits this long for a
+            # worker on it.
+            env=os.environ | {"RAY_ADDRESS": address, START_TIMEOUT: "30"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def wait_for(path: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+    end_s = time.monotonic() + HANG_S
+    while not list(path.glob(pattern)):
+        assert process.poll() is None, "training ended before it was disturbed"
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+@pytest.mark.dist
+@pytest.mark.timeout(600)
+def test_a_lost_node_is_done_without(config: Config, cluster: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    workers = ("--num-workers", "2", "--min-workers", "1")
+    process = start(config, cluster.address, log, *workers)
+    try:
+        wait_for(Path(config.runs_dir), "tiny-*/last.ckpt", process)
+        (lost,) = cluster.worker_nodes
+        cluster.remove_node(lost, allow_graceful=False)
+        assert process.wait(HANG_S) == 0, log.read_text()
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    output = log.read_text()
+    assert output.index("worker group of size 2") < output.index("worker group of size 1")
+    assert output.count("training is done: 300 steps") == 1
+    (folder,) = Path(config.runs_dir).glob("tiny-*")
+    undisturbed = fit(replace(config, runs_dir=str(tmp_path / "one"))).run.folder
+    assert_close(folder, undisturbed)
+
+
+def assert_close(folder: Path, expected_folder: Path) -> None:
+    weights, expected = (
+        torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+        for run in (folder, expected_folder)
+    )
+    for name, tensor in weights.items():
+        torch.testing.assert_close(tensor, expected[name], rtol=0, atol=TOLERANCE)
+    lines, expected_lines = (read_csv(run / "curves.csv") for run in (folder, expected_folder))
+    for line, expected_line in zip(lines, expected_lines, strict=True):
+        values = {name: float(value) for name, value in expected_line.items()}
+        assert {n: float(v) for n, v in line.items()} == pytest.approx(values, rel=TOLERANCE)
