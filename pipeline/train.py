@@ -35,10 +35,7 @@ def train(config: Config) -> None:
         f"model     {config.model_dir}\n"
         f"curves    {config.curves_path}\n"
         f"run       {training['run_folder']}\n"
-        + (
-            f"MLflow    {tracked} in {redact(config.tracking.uri)} (see it: make ui)"
-            * bool(tracked)
-        )
+        + (f"MLflow    {tracked} in {redact(config.tracking.uri)}" if tracked else "")
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.config import TrackingConfig, UserError
 
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 _KNOWN = re.compile(
     r"sqlite:///.|https?://.|(postgresql|mysql|mssql)(\+\w+)?://.|databricks(://|$)"
 )
@@ -38,17 +38,17 @@ def redact(value: Any) -> Any:
 
 def tracking_uri(config: TrackingConfig) -> str:
     """The store's address, with the path of a local one made absolute."""
-    return f"{_SQLITE}{database(config)}" if is_local(config) else config.uri
+    return f"{SQLITE}{database(config)}" if is_local(config) else config.uri
 
 
 def is_local(config: TrackingConfig) -> bool:
     """Whether the store is a file."""
-    return config.uri.startswith(_SQLITE)
+    return config.uri.startswith(SQLITE)
 
 
 def database(config: TrackingConfig) -> Path:
     """The file of a local store."""
-    return Path(config.uri.removeprefix(_SQLITE)).absolute()
+    return Path(config.uri.removeprefix(SQLITE)).absolute()
 
 
 def check_store(config: TrackingConfig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import TrackingConfig
-from pipeline.tracking.address import database, is_local, redact, tracking_uri
+from pipeline.tracking.address import SQLITE, database, is_local, redact, tracking_uri
 from pipeline.tracking.journal import Record, State
 
 _TOKEN = "tracking.token"
@@ -51,6 +52,7 @@ class Store:
         import mlflow
 
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # errors are raised as well
+        _make_tables(config)
         self._config = config
         self._client = mlflow.MlflowClient(tracking_uri(config))
 
@@ -153,6 +155,26 @@ class Store:
         return str(self._client.create_experiment(name, artifact_location=artifacts))
 
 
+def _make_tables(config: TrackingConfig) -> None:
+    """Makes a local store that is new: whole or not at all.
+
+    MLflow makes its tables in many steps, and takes no store whose maker was killed in between.
+    """
+    import mlflow
+
+    if not is_local(config):
+        return
+    file = database(config)
+    with file.open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # others, and other threads, are about to make it too
+        if file.stat().st_size > 0:
+            return
+        making = file.with_name(f".{file.name}.partial")
+        making.unlink(missing_ok=True)
+        mlflow.MlflowClient(f"{SQLITE}{making}").search_experiments()
+        os.replace(making, file)
+
+
 def record_load(
     log: Callable[[dict[str, float]], None], stopped: threading.Event, config: TrackingConfig
 ) -> None:
@@ -163,6 +185,7 @@ def record_load(
     try:
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
+        _make_tables(config)  # the monitor opens the store as well
         logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # of a missing GPU, for example
         monitor: Any = SystemMetricsMonitor(  # type: ignore[no-untyped-call]
             "", tracking_uri=tracking_uri(config)

@@ -67,22 +67,23 @@ def fit(config: Config) -> FitResult:
         Interrupted: at SIGTERM, SIGUSR1 or Ctrl-C, when the run is saved; the process ends with
             exit code 75, or 130 for Ctrl-C, unless somebody catches it.
     """
+    launch = find_launch(config)
     interruption = Interruption()
     with interruption.watching():
         try:
-            return _fit(config, interruption)
+            return _fit(config, launch, interruption)
         except Interrupted as signal:
-            print(
-                f"interrupted by {signal}: the run is saved, and the same command goes on"
-                f" (exit code {signal.code})",
-                file=sys.stderr,
-                flush=True,
-            )
+            if launch.rank == 0:
+                print(
+                    f"interrupted by {signal}: the run is saved, and the same command goes on"
+                    f" (exit code {signal.code})",
+                    file=sys.stderr,
+                    flush=True,
+                )
             raise
 
 
-def _fit(config: Config, interruption: Interruption) -> FitResult:
-    launch = find_launch(config)
+def _fit(config: Config, launch: Launch, interruption: Interruption) -> FitResult:
     train = ShardedSketches(config.manifest_path, "train", config.cache)
     valid = ShardedSketches(config.manifest_path, "valid", config.cache)
     _check_data(config, launch, train, valid)

@@ -58,5 +58,4 @@ def _strategy(launch: Launch, timeout_s: int) -> Strategy:
         process_group_backend="gloo" if launch.device.type == "cpu" else "nccl",
         timeout=timedelta(seconds=timeout_s),
         gradient_as_bucket_view=True,
-        static_graph=True,
     )

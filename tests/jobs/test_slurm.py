@@ -1,0 +1,126 @@
+"""The jobs of jobs/slurm on a cluster of two nodes: requeued in the middle, the same in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.config import Config
+from tests.experiments import changed, command_line, make_config, make_data, write_drawings
+from tests.jobs.slurm_cluster import Cluster, missing_daemons, running_cluster, wait_until
+
+JOBS = Path(__file__).parents[2] / "jobs" / "slurm"
+LONG = {"max_steps": 240, "validate_every": 20}
+INTERRUPTIONS = (("scancel", "--signal=USR1"), ("scontrol", "requeue"))
+"""What Slurm does before a time limit, whereupon the script requeues, and when it requeues."""
+
+PYTHON = """#!/usr/bin/env bash
+trap 'exit 75' TERM
+echo begun
+if [ "${@: -1}" = wait ]; then sleep 60 & wait; fi
+exit 3
+"""
+"""Stands in for training that fails, or waits until it is told to save and to end with 75."""
+
+pytestmark = pytest.mark.slurm
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    missing = missing_daemons()
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not found: Debian's packages slurm-wlm and munge")
+    with running_cluster() as cluster:
+        yield cluster
+
+
+def submit(cluster: Cluster, outputs: Path, *arguments: str) -> str:
+    options = [f"--chdir={JOBS.parents[1]}", f"--output={outputs}/%x-%j.out", "--cpus-per-task=1"]
+    return cluster.submit(*options, *arguments)
+
+
+def test_an_array_ingests_what_one_process_does(cluster: Cluster, tmp_path: Path) -> None:
+    """Two categories, one of them called dog's house, are shared out to three tasks."""
+    config = make_config(write_drawings(tmp_path / "bucket"), tmp_path)
+    make_data(config)
+    by_array = replace(config, data_dir=str(tmp_path / "array"))
+    overrides = command_line(by_array)
+    ingest = submit(cluster, tmp_path, "--array=1-3", f"{JOBS}/ingest.sbatch", *overrides)
+    after = f"--dependency=afterok:{ingest}"
+    prepare = submit(cluster, tmp_path, after, f"{JOBS}/stage.sbatch", "prepare", *overrides)
+    cluster.wait_for(prepare, "COMPLETED")
+    assert by_array.manifest_path.read_bytes() == config.manifest_path.read_bytes()
+
+
+@pytest.mark.timeout(600)
+def test_a_requeued_job_ends_as_one_that_was_not(cluster: Cluster, tmp_path: Path) -> None:
+    """A task on each of the nodes, which another job takes, undisturbed, when they are free."""
+    config = make_config(write_drawings(tmp_path / "bucket"), tmp_path, **LONG)
+    make_data(config)
+    config = changed(config, "trainer", num_nodes=0, num_processes=0)
+    requeued, alone = (
+        replace(config, runs_dir=str(tmp_path / name / "runs"), results_dir=str(tmp_path / name))
+        for name in ("requeued", "alone")
+    )
+    job, other_job = (
+        submit(cluster, tmp_path, "--nodes=2", f"{JOBS}/train.sbatch", *command_line(each))
+        for each in (requeued, alone)
+    )
+    step = 0
+    for num_restarts, command in enumerate(INTERRUPTIONS, start=1):
+        before = step
+        cluster.wait_for(job, "RUNNING", lambda before=before: last_step(requeued) > before)
+        cluster.run(*command, job)
+        assert cluster.wait_for(job, "PENDING")["Restarts"] == str(num_restarts)
+        step = last_step(requeued)
+        assert step < config.train.max_steps, "it was finished before it was interrupted"
+    for each in (job, other_job):
+        cluster.wait_for(each, "COMPLETED")
+    assert_equal(requeued, alone)
+
+
+def submit_stand_in(cluster: Cluster, folder: Path, argument: str) -> str:
+    """A job of train.sbatch that has begun, with `PYTHON` in the place of training."""
+    (folder / "python").write_text(PYTHON)
+    (folder / "python").chmod(0o755)
+    path = f"--export=ALL,PATH={folder}:{cluster.environment['PATH']}"
+    job = submit(cluster, folder, path, f"{JOBS}/train.sbatch", argument)
+    output = folder / f"sketch-rnn-{job}.out"
+    wait_until(lambda: output.exists() and "begun" in output.read_text(), timeout_s=60)
+    return job
+
+
+def test_what_fails_or_is_cancelled_is_not_requeued(cluster: Cluster, tmp_path: Path) -> None:
+    failing, waiting = (submit_stand_in(cluster, tmp_path, what) for what in ("fail", "wait"))
+    cluster.run("scancel", waiting)
+    ends = cluster.wait_for(failing, "FAILED"), cluster.wait_for(waiting, "CANCELLED")
+    assert [end["ExitCode"] for end in ends] == ["3:0", "75:0"]
+    assert [end["Restarts"] for end in ends] == ["0", "0"]
+
+
+def test_a_preempted_job_is_requeued(cluster: Cluster, tmp_path: Path) -> None:
+    """Within the time of grace, in which only the tasks are told."""
+    job = submit_stand_in(cluster, tmp_path, "wait")
+    submit(cluster, tmp_path, "--partition=urgent", "--nodes=2", "--wrap=true")
+    assert cluster.wait_for(job, "PENDING")["Restarts"] == "1"
+    cluster.run("scancel", job)
+
+
+def last_step(config: Config) -> int:
+    """The step of a run's last checkpoint, 0 if it has none."""
+    for path in Path(config.runs_dir).glob("*/last.ckpt"):
+        return int(torch.load(path, weights_only=True)["global_step"])
+    return 0
+
+
+def assert_equal(config: Config, expected: Config) -> None:
+    assert config.curves_path.read_text() == expected.curves_path.read_text()
+    weights, expected_weights = (
+        torch.load(next(Path(each.runs_dir).glob("*/last.ckpt")), weights_only=True)["state_dict"]
+        for each in (config, expected)
+    )
+    torch.testing.assert_close(weights, expected_weights, rtol=0, atol=0)
