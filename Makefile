@@ -11,7 +11,7 @@ setting = $(shell sed -n 's/^$(1): *\([^ ]*\).*/\1/p' conf/repro.yaml)
 RESULTS = results/$(call setting,source)/$(call setting,experiment)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench-env bench ui
+.PHONY: help run test check prove bench-env bench ui
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ check: $(VENV)/installed-dev ## format, lint, types, import rules
 	ruff check .
 	mypy
 	lint-imports
+
+prove: $(VENV)/installed ## that training survives: killed, stopped and shared out anew, in half an hour
+	python -m benchmarks.faults
 
 bench-env: $(VENV)/installed $(PEERS:%=.venv-bench-%/installed) benchmarks/magenta_js/node_modules ## the benchmarks' peers, each in an environment of its own
 

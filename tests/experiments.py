@@ -112,7 +112,10 @@ def command_line(config: Config) -> list[str]:
     }
     for group in ("ingest", "model", "loss", "train", "trainer", "evaluate", "tracking"):
         for field, value in vars(getattr(config, group)).items():
-            if field != "augmentation":
+            # How many processes there are is left to trainer=ddp where it is given.
+            if field != "augmentation" and (
+                group != "trainer" or value != getattr(TrainerConfig(), field)
+            ):
                 values[f"{group}.{field}"] = str(value)
     return [f"{key}={value}" for key, value in values.items()]
 

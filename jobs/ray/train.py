@@ -112,9 +112,11 @@ class _StopAtUserError(UserCallback):
     """Without it, a mistake that only the user can put right is tried max_failures times."""
 
     def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
+        from pipeline.training.processes import LostProcess  # torch: not needed by the driver
+
         for error in worker_exceptions.values():
             cause = getattr(error, "_base_exc", error)
-            if isinstance(cause, UserError):
+            if isinstance(cause, UserError) and not isinstance(cause, LostProcess):
                 raise cause
 
 

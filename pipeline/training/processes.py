@@ -19,6 +19,10 @@ _GRACE_S = 10
 """Seconds that processes have to end by themselves, with a message of their own."""
 
 
+class LostProcess(UserError):
+    """Another process of the run has ended; who starts processes may start all of them again."""
+
+
 @contextmanager
 def all_processes(launch: Launch, trainer: TrainerConfig) -> Iterator[None]:
     """Starts the other processes if that is left to this one, and sees to it that none is left.
@@ -26,7 +30,7 @@ def all_processes(launch: Launch, trainer: TrainerConfig) -> Iterator[None]:
     They run the same command, with torchrun's variables in their environment.
 
     Raises:
-        UserError: if another process ended, or did not answer for trainer.timeout_s.
+        LostProcess: if another process ended, or did not answer for trainer.timeout_s.
     """
     others: list[subprocess.Popen[bytes]] = []
     if launch.starts_others:
@@ -51,7 +55,7 @@ def all_processes(launch: Launch, trainer: TrainerConfig) -> Iterator[None]:
 
 def explain_lost_process(
     error: Exception, launch: Launch, trainer: TrainerConfig
-) -> UserError | None:
+) -> LostProcess | None:
     """What to say if an error is of the connection to other processes; None if it is another."""
     # Of gloo there are no exceptions of a kind of their own, but it names its source file.
     is_connection = isinstance(error, DistError) or (
@@ -60,7 +64,7 @@ def explain_lost_process(
     if launch.world_size == 1 or not is_connection:
         return None
     reason = re.sub(r"^\[.*?\] ", "", str(error)).split(". ")[0].splitlines()[0]
-    return UserError(
+    return LostProcess(
         f"process {launch.rank} of {launch.world_size} ends because another one has ended, or has"
         f" not answered for trainer.timeout_s={trainer.timeout_s} ({reason:.200})."
         " If that one could still say why, its message is above, or in its machine's log. The last"
