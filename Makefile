@@ -23,7 +23,7 @@ run: $(VENV)/installed ## drawings to a trained model and its gallery, on the em
 	@echo "runs      make ui, then open http://127.0.0.1:5000"
 
 test: $(VENV)/installed-dev ## the test suite
-	pytest -n 2
+	pytest -n 2 --dist worksteal
 
 check: $(VENV)/installed-dev ## format, lint, types, import rules
 	ruff format --check .

@@ -20,7 +20,7 @@ from pipeline.loading import explain, load
 CONF = Path(__file__).parents[1] / "conf"
 ConfigStore.instance().store(name="schema", node=Config)
 
-_OF_AN_ENCODER = (
+OF_AN_ENCODER = (
     "model.N_z",
     "model.encoder_",
     "loss.w_KL",
@@ -44,7 +44,7 @@ def compose(overrides: list[str]) -> Config:
         except (HydraException, OmegaConfBaseException) as error:
             raise UserError(_explain_composition(error)) from error
     for override in overrides:
-        if not config.model.conditional and override.startswith(_OF_AN_ENCODER):
+        if not config.model.conditional and override.startswith(OF_AN_ENCODER):
             raise UserError(
                 f"{override} is not read: model.conditional=false has no encoder and no latent"
                 " vector. Leave it out"

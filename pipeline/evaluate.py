@@ -138,7 +138,7 @@ def main(config: Config) -> None:
     with replacing_file(config.metrics_path) as path:
         path.write_text(json.dumps(metrics, indent=1) + "\n")
     tracker = reopen_run(config, training)
-    tracker.log_metrics(_tracked(metrics), training["best_step"])
+    tracker.log_metrics(_tracked(metrics), training["best_step"], of_model=True)
     tracker.finish()
     print(
         f"test split, {metrics['num_sketches']} drawings: L_R {metrics['L_R']:.4f}"

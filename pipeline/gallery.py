@@ -53,7 +53,7 @@ def main(config: Config) -> None:
     with replacing_file(config.gallery_path) as path:
         path.write_text(page, encoding="utf-8")
     tracker = reopen_run(config, training)
-    tracker.log_file(config.gallery_path)
+    tracker.log_file(config.gallery_path, of_model=True)
     tracker.finish()
     print(f"gallery   {config.gallery_path} ({len(page) / 1e6:.2f} MB)")
 

@@ -18,7 +18,8 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
         path = f"{prefix}{key}"
-        flat |= flatten(value, f"{path}.") if isinstance(value, dict) else {path: value}
+        is_group = isinstance(value, dict) and value
+        flat |= flatten(value, f"{path}.") if is_group else {path: value}
     return flat
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -37,6 +37,25 @@ def load(composed: DictConfig) -> Config:
     return config
 
 
+def with_values(config: Config, values: Mapping[str, Any]) -> Config:
+    """The same config with other values in some fields, as `{"loss.w_KL": 0.5}`.
+
+    Raises:
+        UserError: as `load`.
+    """
+    node = OmegaConf.structured(config)
+    try:
+        for path, value in values.items():
+            OmegaConf.update(node, path, value)
+        changed = OmegaConf.to_object(node)
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error)) from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    assert isinstance(changed, Config)
+    return changed
+
+
 def explain(error: BaseException) -> str:
     """One line on what is wrong with a field or its value, with the choices there are."""
     message = str(error).splitlines()[0]
@@ -44,6 +63,11 @@ def explain(error: BaseException) -> str:
     if full_key is None:
         return message
     *parents, key = str(full_key).split(".")
+    if parents[:2] == ["search", "space"] and "Cannot merge" in message:
+        return (
+            f"{full_key} is a range in one place and a list in another: take the first away with"
+            f" ~{full_key}, and add the other with +{full_key}=..."
+        )
     if key.split("[")[0] in _field_names(parents):
         return f"{full_key}: {message}"
     return _unknown_field(parents, key)
@@ -63,7 +87,7 @@ def _additions(composed: DictConfig, schema: type, prefix: str = "") -> Iterator
         node = composed._get_node(key)
         if key not in names:
             yield f"{prefix}{key}"
-        elif isinstance(node, DictConfig) and (inner := OmegaConf.get_type(node)) is not None:
+        elif isinstance(node, DictConfig) and is_dataclass(inner := OmegaConf.get_type(node)):
             yield from _additions(node, inner, f"{prefix}{key}.")
 
 

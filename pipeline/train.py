@@ -9,10 +9,13 @@ from __future__ import annotations
 from pipeline.config import Config
 from pipeline.entry import command
 
+_ALIAS = "challenger"
+"""MLflow's word for a model that has not been compared yet."""
+
 
 def train(config: Config) -> None:
     """Trains, publishes the best model, and says where everything is."""
-    from pipeline.results import publish  # torch and Lightning: not needed to print --help
+    from pipeline.registration import register  # torch and Lightning: not needed to print --help
     from pipeline.tracking import redact
     from pipeline.training.fit import fit
 
@@ -20,12 +23,8 @@ def train(config: Config) -> None:
     if not result.is_rank_zero:
         return
     run = result.run
-    origin = {
-        "num_steps": run.num_steps,
-        "run_folder": str(run.folder),
-        "mlflow_run_id": run.mlflow_run_id,
-    }
-    training = publish(config, run.best_checkpoint, run.curves, origin)
+    training = result.publish(config)
+    register(config, training, _ALIAS)
     objective = training["validation"]["objective"]
     verb = "was finished already" if result.was_finished else "is done"
     tracked = run.mlflow_run_id
@@ -35,7 +34,8 @@ def train(config: Config) -> None:
         f"model     {config.model_dir}\n"
         f"curves    {config.curves_path}\n"
         f"run       {training['run_folder']}\n"
-        + (f"MLflow    {tracked} in {redact(config.tracking.uri)}" if tracked else "")
+        + (f"MLflow    {tracked} in {redact(config.tracking.uri)}\n" if tracked else "")
+        + (f"          models:/{config.name}@{_ALIAS}" if tracked else "")
     )
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 
 from sketch_model.config import Cell, Condition, DataSpec, ModelConfig, choose
 from sketch_model.model import SketchRNN
@@ -34,7 +35,8 @@ def save(model: SketchRNN, folder: str | os.PathLike[str]) -> None:
         "data": asdict(model.data),
     }
     temporary = path / f".{WEIGHTS_NAME}.partial"
-    save_file({name: t.contiguous() for name, t in model.state_dict().items()}, temporary)
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    temporary.write_bytes(to_bytes(tensors))  # save_file has an error of its own for a full disk
     temporary.replace(path / WEIGHTS_NAME)
     temporary = path / f".{CONFIG_NAME}.partial"
     temporary.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

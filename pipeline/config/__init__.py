@@ -23,7 +23,9 @@ from pipeline.config.drawings import (
     check_category,
 )
 from pipeline.config.error import UserError
+from pipeline.config.search import FIGURES, Algorithm, SearchConfig
 from pipeline.config.training import (
+    NOT_IDENTITY,
     RECIPE_BATCH_SIZE,
     Balance,
     LearningRateScale,
@@ -39,7 +41,10 @@ from sketch_model.config import ModelConfig, at_least
 
 __all__ = [
     "ALL_CATEGORIES",
+    "FIGURES",
+    "NOT_IDENTITY",
     "RECIPE_BATCH_SIZE",
+    "Algorithm",
     "Balance",
     "CacheConfig",
     "Config",
@@ -51,6 +56,7 @@ __all__ = [
     "LearningRateScale",
     "LossConfig",
     "Precision",
+    "SearchConfig",
     "Source",
     "SourceConfig",
     "Split",
@@ -86,6 +92,7 @@ class Config:
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
     inspect: InspectConfig = field(default_factory=InspectConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     data_dir: str = MISSING
     """Folder of the source's shards and manifests."""
     shards_dir: str = ""

@@ -88,6 +88,15 @@ RECIPE_BATCH_SIZE = 100
 """Sketches per step that the learning rates of both recipes are for (Ha & Eck 2017)."""
 
 
+NOT_IDENTITY = (
+    "max_steps",
+    "validate_every",
+    "patience",
+    "checkpoint_every",
+)
+"""Fields of `train` that decide how far or how fast a run goes, not what it computes."""
+
+
 @dataclass(kw_only=True)
 class TrainConfig:
     """How the model is trained."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -12,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pipeline.config import Engine, UserError
+from pipeline.ray_cluster import connect
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
-CONNECT_TIMEOUT_S = 10.0
 _AGAIN = "run the same command again: what is finished is kept"
 
 
@@ -48,7 +47,7 @@ class Workers:
     def _run_on_ray(
         self, function: Callable[[_Task], _Result], tasks: Sequence[_Task]
     ) -> Iterator[tuple[int, _Result]]:
-        ray = _connect(self.ray_address)
+        ray = connect(self.ray_address, "ray_address")
         remote = ray.remote(max_retries=3)(function)
         num = self.num or int(ray.cluster_resources().get("CPU", 1))
         waiting = iter(enumerate(tasks))
@@ -90,31 +89,6 @@ def _run_in_processes(
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _connect(address: str) -> Any:
-    import ray
-
-    if ray.is_initialized():
-        return ray
-    try:
-        if address and address != "auto":  # Ray finds it, or says at once that there is none
-            _knock(address)
-        ray.init(address=address or "local", log_to_driver=False, include_dashboard=False)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"there is no Ray cluster at ray_address={address!r} ({error}): give the HOST:PORT that"
-            " `ray start --head` prints, and its RAY_AUTH_MODE and token if it has one; or leave"
-            " ray_address empty"
-        ) from error
-    return ray
-
-
-def _knock(address: str) -> None:
-    """Raises OSError or ValueError at once if nobody listens; Ray itself tries for minutes."""
-    host, _, port = address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S):
-        pass
 
 
 def _cancel(ray: Any, running: dict[Any, int]) -> None:

@@ -135,7 +135,7 @@ class Sender:
         if self._store is None:
             self._is_loading = True
             try:
-                self._store = Store(self._config)
+                self._store = Store(self._config, self._move)
             finally:
                 self._is_loading = False
         if self._has_run:
@@ -147,6 +147,9 @@ class Sender:
             state.run_id = self._store.find_or_create_run(state)
             state.save(self._journal.folder)
         self._has_run = True
+        self._move()
+
+    def _move(self) -> None:
         self._num_moves += 1
 
     def _deliver(self, items: Sequence[Record]) -> None:
@@ -162,7 +165,7 @@ class Sender:
                 half = len(items) // 2
                 self._deliver(items[:half])
                 self._deliver(items[half:])
-        self._num_moves += 1
+        self._move()
 
     def _put_aside(self, item: Record, reason: str) -> None:
         folder = self._journal.put_aside(item, reason)

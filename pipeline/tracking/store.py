@@ -1,19 +1,24 @@
-"""MLflow: the only module that knows it. Its import takes seconds: only the threads do it."""
+"""Requests to MLflow. Its import takes seconds: only the threads do it."""
 
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrackingConfig
+from pipeline.tracking import registry
 from pipeline.tracking.address import SQLITE, database, is_local, redact, tracking_uri
 from pipeline.tracking.journal import Record, State
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _TOKEN = "tracking.token"
 _SETTINGS = {
@@ -22,8 +27,11 @@ _SETTINGS = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # A slow server may take half a minute; one that hangs is not waited for much longer.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "60",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 """Settings of MLflow's client, where the environment has none."""
+_DIGEST_LENGTH = 36
+"""What MLflow keeps of a data set's fingerprint."""
 _REFUSING_STATUS = (400, 413, 422)
 _NEVER = (PermissionError, FileNotFoundError, NotADirectoryError, ImportError)
 """Errors of an artifact store that do not pass: its folder is not here, its library is missing."""
@@ -38,23 +46,19 @@ class RunIsGone(Exception):
 
 
 class Store:
-    """Requests to MLflow, each of which may be repeated without recording anything twice.
+    """Requests, each of which may be repeated without recording anything twice.
 
     Every method raises what MLflow raises if the store does not answer. A figure with the same
     name, step, time and value is recorded once by MLflow's SQL store, whoever is in front of it.
+
+    Args:
+        config: which one.
+        moved: called in the midst of long ones, to show that they go forward.
     """
 
-    def __init__(self, config: TrackingConfig) -> None:
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
-        # With it MLflow would print addresses with the credentials in them.
-        os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-        import mlflow
-
-        logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # errors are raised as well
-        _make_tables(config)
-        self._config = config
-        self._client = mlflow.MlflowClient(tracking_uri(config))
+    def __init__(self, config: TrackingConfig, moved: Callable[[], object]) -> None:
+        self._config, self._moved = config, moved
+        self._client = connect(config)
 
     def has_run(self, run_id: str) -> bool:
         """Whether there is such a run that is not deleted."""
@@ -92,11 +96,12 @@ class Store:
         try:
             self._send(run_id, items)
         except Exception as error:
-            if _code(error) != "RESOURCE_DOES_NOT_EXIST" and not _is_refusal(error):
+            is_refusal = _is_refusal(error) or _is_unknown(error) or _is_denied(error, items[0])
+            if _code(error) != "RESOURCE_DOES_NOT_EXIST" and not is_refusal:
                 raise
-            if not self.has_run(run_id):
+            if not self.has_run(run_id):  # MLflow itself answers, and not a proxy
                 raise RunIsGone from error
-            if not _is_refusal(error):
+            if not is_refusal:
                 raise
             raise Refused(redact(str(error))) from error
 
@@ -106,7 +111,18 @@ class Store:
         item = items[0]
         match item["kind"]:
             case "metric":
-                rows = [Metric(i["name"], i["value"], i["time_ms"], i["step"]) for i in items]
+                of_model = [bool(i.get("of_model")) for i in items]
+                model_id = self._newest_model(run_id) if any(of_model) else None
+                rows = [
+                    Metric(
+                        i["name"],
+                        i["value"],
+                        i["time_ms"],
+                        i["step"],
+                        model_id=model_id if of else None,
+                    )
+                    for i, of in zip(items, of_model, strict=True)
+                ]
                 self._client.log_batch(run_id, metrics=rows)
             case "param":  # a continued run may add values, and keeps those that it has
                 known = self._client.get_run(run_id).data.params
@@ -118,7 +134,11 @@ class Store:
             case "image":
                 self._send_image(run_id, Path(item["path"]))
             case "file":
-                self._send_file(run_id, Path(item["path"]), item["folder"])
+                self._send_file(run_id, item)
+            case "model":
+                registry.register(self._client, run_id, item, self._moved)
+            case "dataset":
+                self._send_dataset(run_id, item)
             case "status" if item["name"] == "RUNNING":
                 self._client.update_run(run_id, "RUNNING")
             case "status":
@@ -139,10 +159,35 @@ class Store:
             self._client.log_artifact(run_id, str(compressed), "images")
         self._client.set_tag(run_id, "mlflow.loggedImages", True)
 
-    def _send_file(self, run_id: str, path: Path, folder: str) -> None:
+    def _send_file(self, run_id: str, item: Record) -> None:
+        path, folder = Path(item["path"]), item["folder"] or None
         store = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
-        store(run_id, str(path), folder or None)
+        store(run_id, str(path), folder)
+        model_id = self._newest_model(run_id) if item.get("of_model") else None
+        if model_id is not None:
+            self._client.log_model_artifact(model_id, str(path), folder)
         self._client.get_run(run_id)  # uploads take any answer for a yes, also a proxy's page
+
+    def _send_dataset(self, run_id: str, item: Record) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=item["name"],
+            digest=item["digest"][:_DIGEST_LENGTH],
+            source_type=item["source"].partition("://")[0] if "://" in item["source"] else "local",
+            source=json.dumps({"uri": item["source"]}),
+            profile=item["profile"],
+        )
+        used_for = InputTag("mlflow.data.context", "training")
+        self._client.log_inputs(run_id, [DatasetInput(dataset, [used_for])])
+
+    def _newest_model(self, run_id: str) -> str | None:
+        try:
+            return registry.newest_model(self._client, run_id)
+        except Exception as error:
+            if _is_unknown(error):
+                return None
+            raise
 
     def _experiment_id(self) -> str:
         name = self._config.experiment
@@ -153,6 +198,19 @@ class Store:
         if is_local(self._config):  # or pictures would land in whatever folder is current
             artifacts = database(self._config).with_name("mlruns").as_uri()
         return str(self._client.create_experiment(name, artifact_location=artifacts))
+
+
+def connect(config: TrackingConfig) -> MlflowClient:
+    """MLflow's client, quiet and impatient; makes a local store that is new."""
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # With it MLflow would print addresses with the credentials in them.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    import mlflow
+
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # errors are raised as well
+    _make_tables(config)
+    return mlflow.MlflowClient(tracking_uri(config))
 
 
 def _make_tables(config: TrackingConfig) -> None:
@@ -207,6 +265,16 @@ def record_load(
 
 def _code(error: Exception) -> Any:
     return getattr(error, "error_code", None)
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Whether there is no such request: models are logged by MLflow 3."""
+    return bool(_code(error) == "ENDPOINT_NOT_FOUND")
+
+
+def _is_denied(error: Exception, item: Record) -> bool:
+    """Whether who may record runs may not register models."""
+    return bool(item["kind"] == "model" and _code(error) == "PERMISSION_DENIED")
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,14 +36,46 @@ class Tracker:
     def log_params(self, params: Mapping[str, Any]) -> None:
         """Records the resolved config, one entry per field."""
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None) -> None:
-        """Records figures at a step; at the next one of each name if it is None."""
+    def log_dataset(self, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
+        """Records what a run was trained on: where it is, its fingerprint, its counts."""
+
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int | None, *, of_model: bool = False
+    ) -> None:
+        """Records figures at a step; at the next one of each name if it is None.
+
+        With `of_model` they are also figures of the run's newest model.
+        """
 
     def log_image(self, image: Image, key: str, step: int) -> None:
         """Records a picture; those of one key make up a slider over the steps."""
 
-    def log_file(self, path: Path, folder: str = "") -> None:
-        """Stores a copy of a file, or of a folder's content, with the run."""
+    def log_file(self, path: Path, folder: str = "", *, of_model: bool = False) -> None:
+        """Stores a copy of a file, or of a folder's content, with the run.
+
+        With `of_model` also among the files of the run's newest model.
+        """
+
+    def log_model(
+        self,
+        write: Callable[[Path], object],
+        *,
+        name: str,
+        alias: str,
+        step: int,
+        metrics: Mapping[str, float],
+    ) -> None:
+        """Stores a model of the run, and registers it.
+
+        The same content again is neither a second model nor a second version.
+
+        Args:
+            write: makes an MLflow model folder; not called if nothing is recorded.
+            name: of the registered model, which is made if it is not there.
+            alias: that the new version gets, and an older one loses.
+            step: of the run that the weights are of.
+            metrics: figures of the model, and of the run at that step.
+        """
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Records what runs are searched by."""
@@ -86,10 +119,17 @@ class JournaledTracker(Tracker):
         values = {name: str(redact(value)) for name, value in params.items()}
         self._journal.append({"kind": "params", "values": values})
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None) -> None:
+    def log_dataset(self, name: str, digest: str, source: str, profile: Mapping[str, Any]) -> None:
+        """As `Tracker.log_dataset`."""
+        record = {"kind": "dataset", "name": name, "digest": digest, "source": redact(source)}
+        self._journal.append(record | {"profile": json.dumps(redact(dict(profile)))})
+
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int | None, *, of_model: bool = False
+    ) -> None:
         """As `Tracker.log_metrics`, with the time of the call."""
-        values = {_NOT_IN_NAMES.sub("_", name): float(value) for name, value in metrics.items()}
-        self._journal.append({"kind": "metrics", "values": values, **self._at(step)})
+        record = {"kind": "metrics", "values": _values(metrics), "of_model": of_model}
+        self._journal.append(record | self._at(step))
 
     def log_image(self, image: Image, key: str, step: int) -> None:
         """As `Tracker.log_image`."""
@@ -100,10 +140,23 @@ class JournaledTracker(Tracker):
         record = {"kind": "image", "name": name, "key": key, **at}
         self._journal.append(record, functools.partial(image.save, format="PNG"))
 
-    def log_file(self, path: Path, folder: str = "") -> None:
+    def log_file(self, path: Path, folder: str = "", *, of_model: bool = False) -> None:
         """As `Tracker.log_file`; it may change or go when this returns."""
-        record = {"kind": "file", "name": path.name, "folder": folder}
+        record = {"kind": "file", "name": path.name, "folder": folder, "of_model": of_model}
         self._journal.append(record, lambda target: copy_into(target, path))
+
+    def log_model(
+        self,
+        write: Callable[[Path], object],
+        *,
+        name: str,
+        alias: str,
+        step: int,
+        metrics: Mapping[str, float],
+    ) -> None:
+        """As `Tracker.log_model`."""
+        record = {"kind": "model", "name": name, "alias": alias, "values": _values(metrics)}
+        self._journal.append(record | {"step": step, "time_ms": _now_ms()}, write)
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """As `Tracker.set_tags`."""
@@ -185,6 +238,10 @@ def reopen_tracker(config: TrackingConfig, folder: Path, run_id: str | None = No
         return Tracker()
     check_store(config)
     return JournaledTracker(config, folder, "", run_id, repeats=True)
+
+
+def _values(metrics: Mapping[str, float]) -> dict[str, float]:
+    return {_NOT_IN_NAMES.sub("_", name): float(value) for name, value in metrics.items()}
 
 
 def _now_ms() -> int:

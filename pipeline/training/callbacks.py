@@ -6,7 +6,7 @@ import csv
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,18 @@ class Pictures(Callback):
             category = None if told is None else told[index]
             completed += model.sample(prefix=half, temperature=0.2, category=category, seed=0)
         return completed
+
+
+class Report(Callback):
+    """Tells somebody of each validation."""
+
+    def __init__(self, report: Callable[[int, Mapping[str, float]], None]) -> None:
+        self._report = report
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Hands on its figures."""
+        assert isinstance(module, SketchModule)
+        self._report(trainer.global_step, module.validation)
 
 
 class Progress(TQDMProgressBar):

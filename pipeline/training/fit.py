@@ -8,7 +8,7 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,12 @@ from pipeline.data.order import Order
 from pipeline.data.resident import ResidentSketches
 from pipeline.data.stream import Stream, make_stream
 from pipeline.identity import flatten, to_dict
-from pipeline.manifest import Manifest
+from pipeline.manifest import SPLITS, Manifest
 from pipeline.permutation import permute
-from pipeline.results import data_spec
+from pipeline.results import Training, data_spec, publish
 from pipeline.tracking import JOURNAL, Tracker, git_tags, open_tracker, redact, reopen_tracker
 from pipeline.training import failed_batch, initial_weights
-from pipeline.training.callbacks import Figures, Pictures, Progress
+from pipeline.training.callbacks import Figures, Pictures, Progress, Report
 from pipeline.training.checkpoint_files import set_damaged_aside
 from pipeline.training.checkpoints import Checkpoints
 from pipeline.training.interruption import Interrupted, Interruption
@@ -55,11 +55,31 @@ class FitResult:
     was_finished: bool
     """Whether there was nothing left to train."""
 
+    def publish(self, config: Config) -> Training:
+        """Makes results of the best model and the curves; for rank zero."""
+        run = self.run
+        origin = {
+            "num_steps": run.num_steps,
+            "run_folder": str(run.folder),
+            "mlflow_run_id": run.mlflow_run_id,
+        }
+        return publish(config, run.best_checkpoint, run.curves, origin)
 
-def fit(config: Config) -> FitResult:
+
+def fit(
+    config: Config,
+    *,
+    tags: Mapping[str, str] | None = None,
+    report: Callable[[int, Mapping[str, float]], None] | None = None,
+) -> FitResult:
     """Trains the model of a config, or goes on with its run, to the config's last step.
 
     Everything that resuming needs is in the run's folder; `publish` makes the model of it.
+
+    Args:
+        config: of the run.
+        tags: what else its MLflow run is found by.
+        report: called with step and figures at each validation, in every process.
 
     Raises:
         UserError: if the data are not there, the tracking store cannot be written, the run's
@@ -71,7 +91,7 @@ def fit(config: Config) -> FitResult:
     interruption = Interruption()
     with interruption.watching():
         try:
-            return _fit(config, launch, interruption)
+            return _fit(config, launch, interruption, tags or {}, report)
         except Interrupted as signal:
             if launch.rank == 0:
                 print(
@@ -83,7 +103,13 @@ def fit(config: Config) -> FitResult:
             raise
 
 
-def _fit(config: Config, launch: Launch, interruption: Interruption) -> FitResult:
+def _fit(
+    config: Config,
+    launch: Launch,
+    interruption: Interruption,
+    tags: Mapping[str, str],
+    report: Callable[[int, Mapping[str, float]], None] | None,
+) -> FitResult:
     train = ShardedSketches(config.manifest_path, "train", config.cache)
     valid = ShardedSketches(config.manifest_path, "valid", config.cache)
     _check_data(config, launch, train, valid)
@@ -113,8 +139,9 @@ def _fit(config: Config, launch: Launch, interruption: Interruption) -> FitResul
         if rank == 0:
             run.save()
             _describe(tracker, config, run, train.manifest)
+            tracker.set_tags(tags)
         with all_processes(launch, config.trainer):
-            trainer = _train(config, launch, run, tracker, train, valid, interruption)
+            trainer = _train(config, launch, run, tracker, train, valid, interruption, report)
         status = "FINISHED"
     except (KeyboardInterrupt, SystemExit):
         status = "KILLED"
@@ -195,7 +222,10 @@ def _describe(tracker: Tracker, config: Config, run: Run, manifest: Manifest) ->
     resolved.write_text(json.dumps(redact(to_dict(config)), indent=1) + "\n")
     tracker.log_file(resolved)
     tracker.log_file(config.manifest_path, "data")
-    tracker.log_params(flatten(to_dict(config)))
+    counts = {split: manifest.num_drawings(split) for split in SPLITS}
+    counts["categories"] = len(manifest.categories)
+    tracker.log_dataset(config.name, manifest.fingerprint, config.shards_location, counts)
+    tracker.log_params(flatten(_of_a_run(config)))
     tracker.set_tags(
         {
             "source": config.source.name,
@@ -209,6 +239,15 @@ def _describe(tracker: Tracker, config: Config, run: Run, manifest: Manifest) ->
     )
 
 
+def _of_a_run(config: Config) -> dict[str, Any]:
+    """The config without what only other commands read."""
+    return {
+        name: content
+        for name, content in to_dict(config).items()
+        if name not in ("inspect", "search")
+    }
+
+
 def _train(
     config: Config,
     launch: Launch,
@@ -217,6 +256,7 @@ def _train(
     train: ShardedSketches,
     valid: ShardedSketches,
     interruption: Interruption,
+    report: Callable[[int, Mapping[str, float]], None] | None,
 ) -> pl.Trainer:
     checkpoint = checkpoint_of(run)
     torch.manual_seed(config.train.seed)  # of the initial weights; every step is keyed
@@ -228,6 +268,8 @@ def _train(
         *_callbacks(config, run, tracker, train, valid),
         Checkpoints(run.folder, config.train, interruption),
     ]
+    if report is not None:
+        callbacks.append(Report(report))
     trainer = make_trainer(config, launch, run.folder, callbacks)
     sketches: ShardedSketches | ResidentSketches = train
     if config.trainer.resident:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, UserError
+from pipeline.config import NOT_IDENTITY, Config, UserError
 from pipeline.identity import fingerprint, flatten, to_dict
 from pipeline.manifest import Manifest
 from pipeline.training import initial_weights
@@ -24,19 +24,12 @@ _CODE = (
     "pipeline/training/*.py",
     "pipeline/permutation.py",
 )
-_NOT_IDENTITY = (
-    "max_steps",
-    "validate_every",
-    "patience",
-    "checkpoint_every",
-)
-"""Fields of `train` that decide how far or how fast a run goes, not what it computes."""
 
 
 def identity(config: Config, manifest: Manifest) -> dict[str, Any]:
     """What defines a run's result: model, loss, optimiser, data, seed, weights it begins with."""
     content = to_dict(config)
-    train = {key: v for key, v in content["train"].items() if key not in _NOT_IDENTITY}
+    train = {key: v for key, v in content["train"].items() if key not in NOT_IDENTITY}
     begins_with = {}
     if config.init_from:
         begins_with = {"init_from": initial_weights.fingerprint(config.init_from)}

@@ -61,7 +61,8 @@ class Proxy:
 
     pass: hands it on. refuse: takes no connection. error: answers 500. html: answers 200 with a
     page. refusal: answers 400 with a page. hang: never answers. slow: hands it on after `delay_s`.
-    lose: hands it on, and loses the first answer of each kind.
+    lose: hands it on, and loses the first answer of each kind. old: knows nothing of logged models,
+    as MLflow 2. denied: registers no models.
     """
 
     def __init__(self, server: str, mode: str = "pass") -> None:
@@ -118,6 +119,10 @@ class Proxy:
                         self.reply(200, HTML)
                     case "refusal":
                         self.reply(400, HTML)
+                    case "old" if "logged-models" in self.path:
+                        self.reply(404, HTML)
+                    case "denied" if "registered-models" in self.path:
+                        self.reply(403, b'{"error_code": "PERMISSION_DENIED", "message": "no"}')
                     case "hang":
                         proxy._released.wait()
                     case mode:

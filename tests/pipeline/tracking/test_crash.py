@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -16,23 +17,23 @@ from tests.experiments import image_steps, new_store, runs, steps_of
 NUM_STEPS = 60
 CHECKPOINT_EVERY = 10
 TRAINING = """
-import os, signal, sys, threading, time
+import json, os, signal, sys, threading, time
 from pathlib import Path
 from PIL import Image
+import mlflow.store.tracking.sqlalchemy_store  # before it is forked
 from pipeline.config import TrackingConfig
 from pipeline.tracking import open_tracker, sender
 from pipeline.tracking.journal import State
 from pipeline.tracking.store import Store
 
-uri, folder, place = sys.argv[1:4]
-number, checkpoint_every, last_step = map(int, sys.argv[4:])
+uri, folder, checkpoint_every, deaths = json.loads(sys.argv[1])
 sender.GATHER_S = 0.01
 checkpoint = Path(folder, "checkpoint")
 
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 
-def kill_after(owner, name):
+def kill_after(owner, name, number):
     original, calls = getattr(owner, name), []
     def method(*arguments):
         result = original(*arguments)
@@ -42,37 +43,39 @@ def kill_after(owner, name):
         return result
     setattr(owner, name, method)
 
-if place == "request":
-    kill_after(Store, "send")
-elif place == "note":
-    kill_after(State, "save")
-elif place == "picture":
-    kill_after(Store, "_send_image")
+def train(place, number, last_step):
+    if place == "request":
+        kill_after(Store, "send", number)
+    elif place == "note":
+        kill_after(State, "save", number)
+    elif place == "picture":
+        kill_after(Store, "_send_image", number)
 
-begin = int(checkpoint.read_text()) if checkpoint.exists() else 0
-tracker = open_tracker(TrackingConfig(uri=uri), folder=Path(folder), run_name="first")
-tracker.log_params({"a": 1})
-while tracker.run_id is None:
-    time.sleep(0.01)
-if place == "time":
-    threading.Timer(number / 1000, kill).start()
-for step in range(begin + 1, last_step + 1):
-    tracker.log_metrics({"train/loss": 1 / step, "train/w": float(step % 2)}, step)
-    if step % checkpoint_every == 0:
-        tracker.log_image(Image.new("L", (4, 4), step), "drawings/seen", step)
-        checkpoint.write_text(str(step))
-    time.sleep(0.02)
-if place:
-    time.sleep(60)  # until it is killed
-tracker.finish("FINISHED")
+    begin = int(checkpoint.read_text()) if checkpoint.exists() else 0
+    tracker = open_tracker(TrackingConfig(uri=uri), folder=Path(folder), run_name="first")
+    tracker.log_params({"a": 1})
+    while tracker.run_id is None:
+        time.sleep(0.01)
+    if place == "time":
+        threading.Timer(number / 1000, kill).start()
+    for step in range(begin + 1, last_step + 1):
+        tracker.log_metrics({"train/loss": 1 / step, "train/w": float(step % 2)}, step)
+        if step % checkpoint_every == 0:
+            tracker.log_image(Image.new("L", (4, 4), step), "drawings/seen", step)
+            checkpoint.write_text(str(step))
+        time.sleep(0.02)
+    if place:
+        time.sleep(60)  # until it is killed
+    tracker.finish("FINISHED")
+
+for death in deaths:
+    if not (process := os.fork()):
+        train(*death)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
 """
-
-
-def train(config: TrackingConfig, folder: Path, place: str, number: int, last_step: int) -> int:
-    """Trains in another process, which is killed after the `number`th call, or so many ms."""
-    numbers = map(str, (number, CHECKPOINT_EVERY, last_step))
-    command = [sys.executable, "-c", TRAINING, config.uri, str(folder), place, *numbers]
-    return subprocess.run(command, timeout=200, check=False).returncode
+"""Trains once for each of `deaths`, each time in a new process that is killed after the `number`th
+call of something, or so many ms. They are forked because MLflow takes seconds to import."""
 
 
 def test_kills_lose_and_double_nothing(
@@ -82,10 +85,12 @@ def test_kills_lose_and_double_nothing(
     config = TrackingConfig(uri=new_store(tmp_path, tmp_path_factory))
     folder = tmp_path / "run"
     after_ms = random.randrange(1000)
-    deaths = [("request", 3), ("note", 2), ("picture", 1), ("request", 4), ("time", after_ms)]
-    for number, (place, calls) in enumerate(deaths, start=1):
-        assert train(config, folder, place, calls, last_step=12 * number) == -9
-    assert train(config, folder, "", 0, NUM_STEPS) == 0
+    places = [("request", 3), ("note", 2), ("picture", 1), ("request", 4), ("time", after_ms)]
+    deaths = [(*place, 12 * number) for number, place in enumerate(places, start=1)]
+    orders = json.dumps([config.uri, str(folder), CHECKPOINT_EVERY, [*deaths, ("", 0, NUM_STEPS)]])
+    command = [sys.executable, "-c", TRAINING, orders]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=200)
+    assert result.stdout.split() == ["-9"] * 5 + ["0"], result.stderr
     (run,) = runs(config.uri)
     assert run.info.status == "FINISHED"
     assert run.data.params == {"a": "1"}

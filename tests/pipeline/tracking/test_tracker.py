@@ -218,6 +218,8 @@ def test_nobody_but_rank_zero_records(tmp_path: Path) -> None:
         tracker.log_metrics({"a": 1.0}, 1)
         tracker.log_image(picture(), "drawings", 1)
         tracker.log_file(tmp_path)
+        tracker.log_dataset("drawings", "0" * 64, "shards", {})
+        tracker.log_model(Path.mkdir, name="a", alias="b", step=1, metrics={})
         tracker.set_tags({"a": "b"})
         tracker.finish("FINISHED")
         assert tracker.run_id is None

@@ -1,0 +1,242 @@
+"""The search: what it costs beside its trials, what ASHA saves, what a killed driver loses.
+
+    python -m benchmarks.search --folder FOLDER
+
+Trains small models of generated doodles; writes search_<cpu>_<date>.md into the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks import timing
+from pipeline.entry import compose
+from pipeline.search import tuner
+from pipeline.search.outcome import Goal, Trial
+from pipeline.search.record import of_a_trial, settle_paths
+from pipeline.search.space import read_space
+from pipeline.search.trial import IS_FINAL, STEP, Trials, train_and_publish
+from pipeline.training.interruption import Interruption
+
+GOAL = Goal(("rate_nats", "distortion_nats"))
+DATA = ["+experiment=smoke", "source.num_drawings=600", "tracking.enabled=false"]
+SPACE = ["search.minimize=[rate_nats,distortion_nats]", "search.algorithm=random"]
+LINES: list[str] = []
+
+
+@dataclass(frozen=True)
+class Dummies:
+    """Trials that train nothing."""
+
+    config: Any
+    folder: Path
+
+    def folder_of(self, values: Any) -> Path:
+        return self.folder
+
+    def run(self, values: Any, report: Callable[[dict[str, Any]], None], train: Any) -> None:
+        for step in range(1, 6):
+            figures = {"rate_nats": values["loss.w_KL"] / step, "distortion_nats": 1.0}
+            report({STEP: step, IS_FINAL: step == 5} | figures)
+
+
+def say(line: str) -> None:
+    LINES.append(line)
+    timing.report(line)
+
+
+def run(module: str, *overrides: str, folder: Path) -> str:
+    """A command of this project, and what it printed."""
+    command = [sys.executable, "-m", f"pipeline.{module}", *DATA, *overrides]
+    done = subprocess.run(
+        command, cwd=folder, env=_environment(), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+
+
+def read_trials(folder: Path, name: str) -> list[dict[str, str]]:
+    path = folder / "results" / "doodles" / "smoke" / "search" / name / "trials.csv"
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def dummies(folder: Path, num: int) -> None:
+    """Many trials, and the memory of the driver meanwhile."""
+    overrides = [*DATA, *SPACE, f"search.num_trials={num}", "search.name=dummies"]
+    overrides.append("+search.space.loss.w_KL={low:0.1,high:1.0}")
+    config = of_a_trial(settle_paths(compose(overrides)))
+    tuner.prepare(config)
+    resident: dict[int, float] = {}
+    begun_s = time.monotonic()
+
+    def watch(trials: list[Trial], ended: Trial | None) -> None:
+        num_ended = sum(trial.status.value == "finished" for trial in trials)
+        resident[num_ended] = psutil.Process().memory_info().rss / 2**20
+
+    tuner.run(
+        Dummies(config, folder), read_space(config), GOAL, folder / "tune", watch, Interruption()
+    )
+    quarter = resident[num // 4]
+    say(
+        f"{num} dummy trials of 5 reports: all finished: {max(resident) == num}, in"
+        f" {time.monotonic() - begun_s:.0f} s; memory of the driver {quarter:.0f} MiB after"
+        f" {num // 4} trials, {resident[num]:.0f} MiB after {num}"
+    )
+
+
+def kills(folder: Path, num: int, seed: int) -> None:
+    """SIGKILL of the driver, and the same command again; the result beside an undisturbed one."""
+    search = [
+        *SPACE,
+        *("search.num_trials=6", "search.max_concurrent=2", "search.max_steps=40"),
+        "+search.space.loss.w_KL={low:0.1,high:1.0}",
+    ]
+    begun_s = time.monotonic()
+    run("search", *search, "search.name=undisturbed", folder=folder)
+    duration_s = time.monotonic() - begun_s
+    moments = random.Random(seed)
+    command = [sys.executable, "-m", "pipeline.search", *DATA, *search, "search.name=killed"]
+    num_killed = 0
+    while num_killed < num:
+        driver = subprocess.Popen(
+            command, cwd=folder, env=_environment(), stdout=subprocess.DEVNULL
+        )
+        try:
+            driver.wait(moments.uniform(0.3, 0.9) * duration_s)
+            break  # it finished before its moment
+        except subprocess.TimeoutExpired:
+            os.kill(driver.pid, signal.SIGKILL)
+            driver.wait()
+            num_killed += 1
+            timing.report(f"killed {num_killed} of {num}")
+    run("search", *search, "search.name=killed", folder=folder)
+    columns = ("number", "loss.w_KL", "status", "step", "rate_nats", "distortion_nats")
+    undisturbed, killed = (
+        [[row[column] for column in columns] for row in read_trials(folder, name)]
+        for name in ("undisturbed", "killed")
+    )
+    logs = [*folder.glob("runs/search-smoke-killed-*/trials/*/log.txt")]
+    begun = [log.read_text().count("from step 0") for log in logs]
+    say(
+        f"SIGKILL of the driver at {num_killed} moments: table equal to that of an undisturbed"
+        f" search: {undisturbed == killed}; {len(logs)} trials, begun anew {sum(begun) - len(logs)}"
+        " times (killed before their first checkpoint)"
+    )
+
+
+def overhead(folder: Path, num_trials: int, rounds: int, steps: int) -> None:
+    """One search, and a loop over the same trials in one process, in turns."""
+    values = [0.1 + 0.8 * index / num_trials for index in range(num_trials)]
+    listed = "[" + ",".join(map(str, values)) + "]"
+    grid = [
+        f"+search.space.loss.w_KL={listed}",
+        *("search.algorithm=grid", "search.max_concurrent=1", f"search.max_steps={steps}"),
+        *("search.minimize=[rate_nats,distortion_nats]", "search.validate_every=50"),
+    ]
+    ratios = []
+    for number in range(rounds):
+        begun_s = time.monotonic()
+        run("search", *grid, f"search.name=o{number}", folder=folder)
+        search_s, begun_s = time.monotonic() - begun_s, time.monotonic()
+        command = [sys.executable, "-m", "benchmarks.search", "--loop", str(folder / f"l{number}")]
+        subprocess.run(
+            [*command, *grid], cwd=folder, env=_environment(), check=True, capture_output=True
+        )
+        loop_s = time.monotonic() - begun_s
+        ratios.append(search_s / loop_s)
+        timing.report(f"search {search_s:.1f} s, loop {loop_s:.1f} s")
+    say(
+        f"{num_trials} trials of {steps} steps one after another: a search takes"
+        f" {statistics.median(ratios):.3f} times a loop in one process"
+        f" ({', '.join(f'{ratio:.3f}' for ratio in ratios)}), start, table and page included"
+    )
+
+
+def loop(folder: Path, overrides: Sequence[str]) -> None:
+    """What a person would write without a search."""
+    config = of_a_trial(settle_paths(compose([*DATA, *overrides])))
+    trials = Trials(config, folder, {})
+    for value in config.search.space["loss"]["w_KL"]:
+        trials.run({"loss.w_KL": value}, lambda report: None, train_and_publish)
+
+
+def asha(folder: Path, num_trials: int, steps: int) -> None:
+    """The same values with and without ASHA: the best figure, and the steps that it took."""
+    search = [
+        *("search.algorithm=random", f"search.num_trials={num_trials}"),
+        *("search.minimize=[bound_nats]", f"search.max_steps={steps}", "search.validate_every=20"),
+        "+search.space.train.learning_rate={low:1e-4,high:3e-2,log:true}",
+        "+search.space.model.M=[5,10,20]",
+    ]
+    found = {}
+    for name, more in (("whole", []), ("asha", ["search.asha=true"])):
+        run("search", *search, *more, f"search.name={name}", folder=folder)
+        rows = read_trials(folder, name)
+        best = min(float(row["bound_nats"]) for row in rows if row["status"] == "finished")
+        found[name] = best, sum(int(row["step"]) for row in rows)
+    (best, all_steps), (best_asha, asha_steps) = found["whole"], found["asha"]
+    say(
+        f"ASHA, {num_trials} trials of {steps} steps: {asha_steps} steps instead of {all_steps}"
+        f" ({asha_steps / all_steps:.2f}), best bound {best_asha:.2f} beside {best:.2f} nats"
+    )
+
+
+def prove(options: argparse.Namespace) -> Iterator[None]:
+    folder = options.folder.absolute() / "work"
+    folder.mkdir(parents=True)
+    run("ingest", folder=folder)
+    run("prepare", folder=folder)
+    if options.overhead_rounds:
+        yield overhead(folder, 6, options.overhead_rounds, 300)
+    if options.asha_trials:
+        yield asha(folder, options.asha_trials, 180)
+    if options.kills:
+        yield kills(folder, options.kills, options.seed)
+    if options.dummies:
+        yield dummies(folder, options.dummies)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--dummies", type=int, default=200)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--overhead-rounds", type=int, default=3)
+    parser.add_argument("--asha-trials", type=int, default=16)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.loop:
+        return loop(options.loop, options.overrides)
+    for _ in prove(options):
+        pass
+    machine = timing.describe_machine()
+    hardware = "-".join(machine["cpu"].lower().split())
+    path = options.folder / f"search_{hardware}_{machine['date']}.md"
+    path.write_text("\n".join(f"- {line}" for line in LINES) + "\n")
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A search from its config to its results: checks, trials, table, pictures, parent run."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pipeline.config import Config, UserError
+from pipeline.registration import register
+from pipeline.results import load_published
+from pipeline.search import tuner
+from pipeline.search.outcome import Goal, Trial
+from pipeline.search.progress import Progress
+from pipeline.search.promotion import overrides_for_training, training_command
+from pipeline.search.record import ParentRun, find_folders, of_a_trial, settle_paths
+from pipeline.search.report.table import CSV_NAME
+from pipeline.search.results import PAGE_NAME, Results
+from pipeline.search.space import read_space
+from pipeline.search.trial import FAILURE, Trials
+from pipeline.tracking import redact
+from pipeline.training.interruption import Interrupted, Interruption
+
+_ALIAS = "search-winner"
+
+
+def run_search(config: Config, arguments: Sequence[str]) -> None:
+    """Runs the trials of a config, or goes on with them, and writes what came of them.
+
+    Args:
+        config: with a space.
+        arguments: of the command line that gave it, for the commands that train the best in full.
+
+    Raises:
+        UserError: for a space, a figure, steps, data or resources that would fail every trial; if
+            every trial failed.
+        Interrupted: at SIGTERM, SIGUSR1 or Ctrl-C, when what has ended is saved.
+    """
+    config = settle_paths(config)
+    of_trials, space = of_a_trial(config), read_space(config)
+    goal = Goal(tuple(config.search.minimize), tuple(config.search.maximize))
+    base = overrides_for_training(arguments, space)
+    results = Results(config, space, goal, of_trials.train.max_steps, base)
+    folders = find_folders(config)
+    if config.search.retry_failed:
+        for failure in folders.trials.glob(f"*/{FAILURE}"):
+            failure.unlink()
+    interruption = Interruption()
+    with interruption.watching():
+        tuner.prepare(of_trials)
+        parent = ParentRun(config, folders, arguments)
+        of_search = Trials(of_trials, folders.trials, parent.tags)
+        try:
+            trials = _run_trials(of_search, results, parent, interruption)
+        except Interrupted as signal:
+            parent.tracker.finish("KILLED")
+            print(
+                f"interrupted by {signal}: what has ended is kept, and the same command goes on"
+                f" (exit code {signal.code})",
+                file=sys.stderr,
+                flush=True,
+            )
+            raise
+        parent.settle(trials)
+        trials = [replace(trial, mlflow_run_id=parent.run_id(trial)) for trial in trials]
+        winner = results.write(trials, parent.tracker)
+        if winner:
+            of_winner = of_search.config_of(winner.values)
+            register(of_winner, load_published(of_winner)[1], _ALIAS)
+        parent.tracker.finish("FINISHED")
+    _say(results, trials, winner, parent)
+
+
+def _run_trials(
+    of_search: Trials, results: Results, parent: ParentRun, interruption: Interruption
+) -> list[Trial]:
+    search, space = results.config.search, results.space
+    found: list[Trial] = []
+    num_trials = tuner.num_trials(search, space)
+    with Progress(num_trials, space, results.goal) as progress:
+
+        def watch(trials: list[Trial], ended: Trial | None) -> None:
+            found[:] = trials
+            progress.update(trials, ended)
+
+        folder = parent.folders.tune(num_trials)
+        tuner.run(
+            of_search,
+            space,
+            results.goal,
+            folder,
+            watch,
+            interruption,
+            retry=search.retry_failed,
+        )
+    return found
+
+
+def _say(
+    results: Results, trials: Sequence[Trial], winner: Trial | None, parent: ParentRun
+) -> None:
+    counts = Counter(trial.status.value for trial in trials)
+    told = ", ".join(f"{num} {status}" for status, num in counts.items())
+    if winner is None:
+        raise UserError(
+            f"no trial finished ({told}): {results.folder / CSV_NAME} has each one's error"
+        )
+    run_id = parent.tracker.run_id
+    uri = redact(results.config.tracking.uri)
+    print(
+        f"search is done: {told}; the winner is trial {winner.number}\n"
+        f"page      {results.folder / PAGE_NAME}\n"
+        f"table     {results.folder / CSV_NAME}\n"
+        + (f"MLflow    {run_id} in {uri}\n" if run_id else "")
+        + f"in full   {training_command(results.overrides, winner.values)}\n"
+        f"as an experiment  python -m pipeline.promote {results.folder} NAME"
+    )

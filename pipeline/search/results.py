@@ -1,0 +1,114 @@
+"""What a search leaves behind: table, pictures, page, and the winner under an alias in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.atomic import replacing_file
+from pipeline.config import Algorithm, Config
+from pipeline.data.dataset import ShardedSketches
+from pipeline.permutation import permute
+from pipeline.results import data_spec
+from pipeline.search.outcome import Goal, Trial, find_winner
+from pipeline.search.promotion import write_outcome
+from pipeline.search.report.importance import importances
+from pipeline.search.report.page import SearchFacts, search_html
+from pipeline.search.report.plots import picture_importance, picture_trials, to_png
+from pipeline.search.report.table import write_table
+from pipeline.search.space import Space
+from pipeline.tracking import Tracker
+
+PAGE_NAME = "search.html"
+_NUM_CANDIDATES = 50
+
+
+@dataclass(frozen=True)
+class Results:
+    """Writes what came of a search's trials into the folder of its results.
+
+    Attributes:
+        config: of the search, with absolute paths.
+        num_steps: of a trial.
+        overrides: that the commands begin with which train a trial in full.
+    """
+
+    config: Config
+    space: Space
+    goal: Goal
+    num_steps: int
+    overrides: Sequence[str]
+
+    @property
+    def folder(self) -> Path:
+        """Beside what the experiment itself delivers."""
+        return Path(self.config.results_dir) / "search" / self.config.search.name
+
+    def write(self, trials: Sequence[Trial], tracker: Tracker) -> Trial | None:
+        """Writes everything, records it, and gives the winner.
+
+        Raises:
+            UserError: if the folder cannot be written.
+        """
+        winner = find_winner(trials, self.goal)
+        paths = write_table(trials, self.goal, self.folder)
+        write_outcome(self.folder, trials, winner, self.overrides)
+        paths += [*self._write_pictures(trials), self._write_page(trials)]
+        for path in paths:
+            tracker.log_file(path)
+        return winner
+
+    def _write_pictures(self, trials: Sequence[Trial]) -> list[Path]:
+        pictures = picture_trials(trials, self.goal)
+        for found in importances(trials, self.goal, seed=self.config.search.seed):
+            if found.shares:
+                pictures[f"importance-{found.figure}"] = picture_importance(found)
+        paths = []
+        for name, figure in pictures.items():
+            paths.append(self.folder / f"{name}.png")
+            with replacing_file(paths[-1]) as path:
+                path.write_bytes(to_png(figure))
+        return paths
+
+    def _write_page(self, trials: Sequence[Trial]) -> Path:
+        torch.set_flush_denormal(True)
+        valid = ShardedSketches(self.config.manifest_path, "valid", self.config.cache)
+        shown = permute(np.arange(min(_NUM_CANDIDATES, len(valid))), len(valid), key=0)
+        packed = valid.gather(shown)
+        data = data_spec(self.config, valid.manifest)
+        page = search_html(
+            trials,
+            self.goal,
+            facts=SearchFacts(
+                name=f"{self.config.search.name} of {self.config.name}",
+                space=self.space,
+                method=self._method(),
+                num_steps=self.num_steps,
+                num_steps_in_full=self.config.train.max_steps,
+                overrides=self.overrides,
+                data=data,
+            ),
+            importances=importances(trials, self.goal, seed=self.config.search.seed),
+            sketches=packed.sketches(),
+            categories=[data.categories[index] for index in packed.categories],
+            seed=self.config.train.seed,
+        )
+        path = self.folder / PAGE_NAME
+        with replacing_file(path) as writing:
+            writing.write_text(page, encoding="utf-8")
+        return path
+
+    def _method(self) -> str:
+        search = self.config.search
+        method = {
+            Algorithm.grid: "Every combination",
+            Algorithm.random: f"{search.num_trials} points at random, seed {search.seed}",
+            Algorithm.optuna: (
+                f"{search.num_trials} points by Optuna's TPE sampler, seed {search.seed}"
+            ),
+        }[search.algorithm]
+        return method + ("; ASHA stops trials that are behind." if search.asha else ".")
