@@ -50,6 +50,7 @@ def grid(
     row_captions: Sequence[str] = (),
     column_captions: Sequence[str] = (),
     title: str = "",
+    split_after: Sequence[Sequence[int]] = (),
     cell_size: int = 112,
 ) -> Image.Image:
     """Drawings in rows and columns, with captions in the letters of Pillow's own font (Latin).
@@ -59,6 +60,7 @@ def grid(
         row_captions: left of each row, or empty for none.
         column_captions: above each column, or empty for none.
         title: above everything.
+        split_after: for each drawing, the rows of it that were given; empty if none were.
         cell_size: side of a cell, in pixels.
 
     Raises:
@@ -83,7 +85,9 @@ def grid(
         if row_captions:
             pen.text((_PADDING, y + cell_size / 2), row_captions[row_index], INK, font, anchor="lm")
         for column, sketch in enumerate(row):
-            picture.paste(draw(sketch, cell_size - 2), (left + column * cell_size + 1, y + 1))
+            num_given = split_after[row_index][column] if split_after else 0
+            tile = draw(sketch, cell_size - 2, split_after=num_given)
+            picture.paste(tile, (left + column * cell_size + 1, y + 1))
     return picture
 
 

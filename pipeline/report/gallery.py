@@ -1,4 +1,4 @@
-"""What a model draws, as one page: the counterparts of the paper's figures 3, 5, 6 and 7."""
+"""What a model draws, as one page: the counterparts of the paper's figures 3, 5, 6, 7 and 8."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.report.page import NUM_COLUMNS, Markup, absent, footer, page, row, section, tile
 from sketch_model.config import Condition
-from sketch_model.latent import interpolate
+from sketch_model.latent import analogy, interpolate, interpolate_between_four
 from sketch_model.model import SketchRNN
 from sketch_model.svg import sketch_to_svg
 
@@ -24,6 +24,8 @@ COMPLETION_TEMPERATURE: Final = 0.5
 
 _NUM_RECONSTRUCTED = 6
 _NUM_INTERPOLATIONS = 4
+_NUM_GRID_ROWS = 5
+_NUM_ANALOGIES = 3
 _NUM_COMPLETED = 5
 _NUM_BETWEEN = NUM_COLUMNS - 2  # the drawings at both ends take a column each
 _MAX_CATEGORIES_NAMED = 8
@@ -39,6 +41,11 @@ _NO_ENCODER = (
 )
 
 _NO_PAIR = "Left out: the model is told categories, and no two of the test drawings are of one."
+_TOO_FEW = (
+    "Left out: it takes {num} test drawings (of one category, where the model is told which), and "
+    "there are not as many."
+)
+_CORNERS = ("top left", "top right", "bottom left", "bottom right")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +104,12 @@ def gallery_html(
     sections = [_samples(model, seed)]
     if model.config.conditional:
         sections.append(_reconstructions(model, originals[:_NUM_RECONSTRUCTED], seed))
-        sections.append(_interpolations(model, _pairs(originals), seed))
+        pairs = _groups(originals, 2)[:_NUM_INTERPOLATIONS]
+        sections.append(_interpolations(model, pairs, seed))
+        sections.append(_between_four(model, _groups(originals, 4)[:1], seed))
+        sections.append(_analogies(model, _groups(originals, 3)[:_NUM_ANALOGIES], seed))
     else:
-        sections.append(absent("Reconstructions and interpolations", _NO_ENCODER))
+        sections.append(absent("Reconstructions, interpolations and analogies", _NO_ENCODER))
     sections.append(_completions(model, originals[-_NUM_COMPLETED:], seed))
     return page(
         facts.name.replace("_", " "),
@@ -123,17 +133,16 @@ def _originals(
     return [_Original(*pair) for pair in zip(sketches, categories, strict=True)]
 
 
-def _pairs(originals: Sequence[_Original]) -> list[tuple[_Original, _Original]]:
-    """Neighbours to interpolate between; of one category where the model is told which."""
-    waiting: dict[str | None, _Original] = {}
-    pairs = []
+def _groups(originals: Sequence[_Original], size: int) -> list[list[_Original]]:
+    """Neighbours to go between; of one category where the model is told which."""
+    waiting: dict[str | None, list[_Original]] = {}
+    groups = []
     for original in originals:
-        partner = waiting.pop(original.category, None)
-        if partner is None:
-            waiting[original.category] = original
-        else:
-            pairs.append((partner, original))
-    return pairs[:_NUM_INTERPOLATIONS]
+        group = waiting.setdefault(original.category, [])
+        group.append(original)
+        if len(group) == size:
+            groups.append(waiting.pop(original.category))
+    return groups
 
 
 def _samples(model: SketchRNN, seed: int) -> Markup:
@@ -184,9 +193,7 @@ def _reconstructions(model: SketchRNN, originals: Sequence[_Original], seed: int
     return section("Reconstructions", text, caption, Markup("".join(rows)), style="aside")
 
 
-def _interpolations(
-    model: SketchRNN, pairs: Sequence[tuple[_Original, _Original]], seed: int
-) -> Markup:
+def _interpolations(model: SketchRNN, pairs: Sequence[Sequence[_Original]], seed: int) -> Markup:
     if not pairs:
         return absent("Interpolations", _NO_PAIR)
     rows = []
@@ -212,6 +219,60 @@ def _interpolations(
         f"τ = {INTERPOLATION_TEMPERATURE}, seed {seed}."
     )
     return section("Interpolations", text, caption, Markup("".join(rows)))
+
+
+def _between_four(model: SketchRNN, fours: Sequence[Sequence[_Original]], seed: int) -> Markup:
+    title = "Between four"
+    if not fours:
+        return absent(title, _TOO_FEW.format(num=4))
+    (corners,) = fours
+    z = interpolate_between_four(
+        model.encode([corner.sketch for corner in corners]), _NUM_GRID_ROWS, NUM_COLUMNS
+    )
+    drawn = model.sample(
+        z=z.flatten(0, 1),
+        temperature=INTERPOLATION_TEMPERATURE,
+        seed=seed,
+        category=corners[0].category,
+    )
+    ends = [_original(*pair) for pair in zip(corners, _CORNERS, strict=True)]
+    rows = [row(ends, corners[0].category or "")]
+    for first in range(0, len(drawn), NUM_COLUMNS):
+        sketches = drawn[first : first + NUM_COLUMNS]
+        rows.append(row(tile(sketch_to_svg(sketch, title="between four")) for sketch in sketches))
+    text = (
+        "A plane through the latent space, spanned by four test drawings. The reconstructions of "
+        "the four are its corners; what lies between is drawn from the vectors between theirs."
+    )
+    caption = (
+        f"{_kind(model)}, spherical interpolation of z down both sides and then across, "
+        f"τ = {INTERPOLATION_TEMPERATURE}, seed {seed}."
+    )
+    return section(title, text, caption, Markup("".join(rows)))
+
+
+def _analogies(model: SketchRNN, threes: Sequence[Sequence[_Original]], seed: int) -> Markup:
+    if not threes:
+        return absent("Analogies", _TOO_FEW.format(num=3))
+    rows = []
+    for three in threes:
+        z = analogy(*model.encode([original.sketch for original in three]))
+        drawn = model.sample(
+            NUM_COLUMNS - 3,
+            z=z,
+            temperature=INTERPOLATION_TEMPERATURE,
+            seed=seed,
+            category=three[0].category,
+        )
+        tiles = [_original(*pair) for pair in zip(three, ("a", "+ (b", "- c)"), strict=True)]
+        tiles += [tile(sketch_to_svg(sketch, title="a + (b - c)"), "=") for sketch in drawn]
+        rows.append(row(tiles, three[0].category or ""))
+    text = (
+        "Arithmetic with drawings: to the first one's latent vector is added what tells the second "
+        "from the third."
+    )
+    caption = f"{_kind(model)}, z = a + (b - c), τ = {INTERPOLATION_TEMPERATURE}, seed {seed}."
+    return section("Analogies", text, caption, Markup("".join(rows)))
 
 
 def _completions(model: SketchRNN, originals: Sequence[_Original], seed: int) -> Markup:

@@ -84,3 +84,10 @@ def test_captions_and_title_take_room_and_ink():
 def test_grids_that_do_not_fit_their_captions_are_refused():
     with pytest.raises(ValueError, match="row_captions must be empty or 1 captions, got 2"):
         grid([[SQUARE]], row_captions=["a", "b"])
+
+
+def test_a_grid_colours_what_was_given():
+    picture = grid([[SQUARE, SQUARE]], split_after=[[0, 4]], cell_size=100)
+    for left, ink in ((8, INK), (108, GIVEN_INK)):
+        colours = picture.crop((left, 8, left + 100, 108)).getcolors(10_000)
+        assert {INK, GIVEN_INK} & {colour for _, colour in colours} == {ink}

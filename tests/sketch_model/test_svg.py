@@ -83,3 +83,30 @@ def test_grids_that_do_not_fit_their_captions_are_refused():
         grid_to_svg([[]])
     with pytest.raises(ValueError, match="column_captions must be empty or 2 captions, got 1"):
         grid_to_svg([[SQUARE, SQUARE]], column_captions=["only one"])
+
+
+def test_a_grid_says_what_it_is_and_what_was_given():
+    title = "</title><script>alert(1)</script>"
+    text = grid_to_svg([[SQUARE, SQUARE]], title=title, split_after=[[0, 2]])
+    svg = ElementTree.fromstring(text)
+    assert svg.findtext(f"{NAMESPACE}title") == title
+    first, second = svg.findall(f"{NAMESPACE}svg")
+    assert [path.get("class") for path in first] == [None]
+    assert [path.get("class") for path in second] == [None, "given"]
+
+
+def test_strokes_that_draw_themselves_follow_each_other_at_one_speed():
+    # A corner whose first side is given, a dot, and a line as long as the second side.
+    strokes = np.array([[100, 0, 0], [0, 50, 1], [-50, 0, 1], [-50, 0, 0], [50, 0, 1]])
+    text = grid_to_svg([[strokes]], split_after=[[1]], draws_itself=True)
+    group, given = ElementTree.fromstring(text).find(f"{NAMESPACE}svg")
+    assert given.attrib["class"] == "given"
+    times = [dict(part.split(":") for part in path.attrib["style"].split(";")) for path in group]
+    assert [path.attrib["class"] for path in group] == ["line", "dot", "line"]
+    assert all(path.attrib["pathLength"] == "1" for path in group)
+    begins = [float(time["animation-delay"].removesuffix("s")) for time in times]
+    first = float(times[0]["animation-duration"].removesuffix("s"))
+    last = float(times[2]["animation-duration"].removesuffix("s"))
+    assert last == pytest.approx(first, abs=0.02)
+    assert begins[1] - begins[0] == pytest.approx(first + 0.1, abs=0.02)
+    assert begins[2] - begins[1] == pytest.approx(0.1, abs=0.02)

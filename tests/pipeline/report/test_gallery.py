@@ -92,17 +92,21 @@ def html() -> str:
 
 def test_a_conditional_model_has_every_section_full_of_drawings(html: str):
     page = read(html)
-    for title in ("Samples", "Reconstructions", "Interpolations", "Completions"):
+    for title in (
+        *("Samples", "Reconstructions", "Interpolations"),
+        *("Between four", "Analogies", "Completions"),
+    ):
         assert title in page.text
     assert "Left out" not in page.text
     num_samples, num_reconstructed, num_interpolated, num_completed = 6 * 8, 6 * 7, 4 * 8, 5 * 8
     num_tiles = num_samples + num_reconstructed + num_interpolated + num_completed
+    num_tiles += (4 + 5 * 8) + 3 * 8
     assert page.count("svg") == page.count("figure") == num_tiles
 
 
 def test_a_decoder_only_model_leaves_out_what_needs_an_encoder_and_says_why():
     page = read(gallery(tiny_model(conditional=False)))
-    assert "Reconstructions and interpolations" in page.text
+    assert "Reconstructions, interpolations and analogies" in page.text
     assert "no encoder to read a drawing with" in page.text
     assert page.count("svg") == 6 * 8 + 5 * 8
 
@@ -145,9 +149,11 @@ def test_a_model_that_is_told_categories_is_told_those_of_the_drawings(
     samples, rest = told[:6], told[6:]
     assert samples == 6 * [4 * ["cat", "pig"]]
     if conditional:
-        reconstructions, (interpolation, *completions) = rest[:6], rest[6:]
+        reconstructions, (interpolation, analogy, *completions) = rest[:6], rest[6:]
         assert [sorted(names) for names in reconstructions] == 6 * [sorted(categories)]
         assert interpolation == "pig", "there is one pair of one category"
+        assert analogy == "pig", "there are three of one category"
+        assert "it takes 4 test drawings" in page.text
     else:
         completions = rest
     assert sorted(completions) == sorted(categories)
@@ -225,6 +231,8 @@ def test_few_drawings_fill_few_rows_and_one_is_refused():
     model = tiny_model()
     page = read(gallery_html(model, drawings(2), seed=0, facts=FACTS))
     assert page.count("svg") == 6 * 8 + 2 * 7 + 1 * 8 + 2 * 8
+    assert "it takes 4 test drawings" in page.text
+    assert "it takes 3 test drawings" in page.text
     with pytest.raises(ValueError, match="at least 2 test drawings, got 1"):
         gallery_html(model, drawings(1), seed=0, facts=FACTS)
 
