@@ -14,7 +14,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from benchmarks import timing
 from pipeline.config import Config
@@ -23,7 +25,8 @@ from pipeline.training.checkpoint_files import newest_checkpoint
 
 LIMIT_S = 300.0
 """Until a command that was sent a signal counts as one that hangs."""
-OUTSIDE = ("the start", "the end")
+START, STEPS, END = "the start", "steps", "the end"
+WRITING, VALIDATION = "the writing of a checkpoint", "a validation"
 _BEGINS = re.compile(r"Training to step \d+, from step (\d+)\.")
 _VALIDATED = re.compile(r"step (\d+)/\d+: ")
 
@@ -51,7 +54,7 @@ class Training:
         }
         return [*self.overrides, *(f"{name}={place}" for name, place in places.items())]
 
-    @property
+    @cached_property
     def config(self) -> Config:
         return compose(self.command_line)
 
@@ -60,6 +63,12 @@ class Training:
         """The run's folder; there is none before it begins."""
         (folder,) = (self.folder / "runs").iterdir()
         return folder
+
+    @property
+    def saved(self) -> dict[str, Any] | None:
+        """The content of the newest checkpoint; None if there is none yet."""
+        newest = [newest_checkpoint(folder) for folder in (self.folder / "runs").glob("*")]
+        return newest[0][1] if newest and newest[0] else None
 
 
 @dataclass(frozen=True)
@@ -70,12 +79,12 @@ class Moment:
         step: after the validation of the first step from this on; 0 is when training begins, None
             the launch.
         after_s: how long after that.
-        in_writing: whether then to wait until a checkpoint is half-written.
+        place: what then to wait for: `WRITING`, `VALIDATION` or nothing.
     """
 
     step: int | None
     after_s: float
-    in_writing: bool = False
+    place: str = ""
 
 
 @dataclass
@@ -86,7 +95,8 @@ class Attempt:
         code: that it ended with; below zero it is a signal's.
         ended_in_s: from the signal on.
         saved_step: of the checkpoint that it left; 0 without one.
-        place: what it was doing when it ended.
+        place: what it was doing when it was sent the signal; with SIGKILL, which leaves all as it
+            was, when it ended.
         times_s: from the launch to when training began, and to the end of each validation.
     """
 
@@ -99,6 +109,7 @@ class Attempt:
     validated_step: int = -1
     output: str = ""
     times_s: list[float] = field(default_factory=list)
+    launched_s: float = field(default_factory=time.time)
 
     @property
     def ended_as_asked(self) -> bool:
@@ -108,7 +119,7 @@ class Attempt:
         """
         if self.code == os.EX_TEMPFAIL:
             return True
-        return self.code == -signal.SIGKILL or (self.code < 0 and self.place in OUTSIDE)
+        return self.code == -signal.SIGKILL or (self.code < 0 and self.place in (START, END))
 
     def describe(self) -> str:
         """A line for who waits."""
@@ -142,8 +153,8 @@ class Attempt:
 def choose_moments(num: int, training: Training, undisturbed: Attempt, seed: int) -> list[Moment]:
     """Random moments of a run that goes on after each, in the order of its steps.
 
-    Of five, one is of the start and one of a checkpoint that is half-written; the last is of the
-    end.
+    Of five, one is of the start, one of a checkpoint that is half-written, and one of a validation;
+    the last is of the end.
 
     Args:
         num: of them, at least two.
@@ -157,8 +168,9 @@ def choose_moments(num: int, training: Training, undisturbed: Attempt, seed: int
     validated = range(0, train.max_steps - 3 * train.validate_every, train.validate_every)
     steps = sorted(choice.choice(validated) for _ in range(num - 1))
     moments = [Moment(step, choice.uniform(0, 1.5 * interval_s)) for step in steps]
-    moments[1::5] = [replace(moment, in_writing=True) for moment in moments[1::5]]
+    moments[1::5] = [replace(moment, place=WRITING) for moment in moments[1::5]]
     moments[2::5] = [Moment(None, choice.uniform(0, start_s)) for _ in moments[2::5]]
+    moments[3::5] = [replace(moment, place=VALIDATION) for moment in moments[3::5]]
     return [*moments, Moment(train.max_steps, choice.uniform(0, 0.2))]
 
 
@@ -183,12 +195,15 @@ def attempt(
         reader.start()
         if moment is not None:
             _wait(training, process, found, moment)
+            found.place = find_place(training, found)
             _send(number, process, found)
         reader.join()
         found.code = process.wait()
     if found.code not in (0, os.EX_TEMPFAIL, -number):
         raise RuntimeError(f"it failed with {found.code}:\n{found.output}")
-    _look(training, found)
+    if number is signal.SIGKILL or moment is None:
+        found.place = find_place(training, found)
+    found.saved_step = (training.saved or {"global_step": 0})["global_step"]
     return found
 
 
@@ -209,13 +224,36 @@ def _wait(
     wait_until(
         lambda: time.monotonic() >= due_s or (found.validated_step >= too_far and not is_last)
     )
-    if moment.in_writing:
-        wait_until(lambda: bool(half_written(training)))
+    if moment.place:
+        wait_until(lambda: find_place(training, found) == moment.place)
 
 
-def half_written(training: Training) -> list[Path]:
-    """Checkpoints that are being written, or were when the process was killed."""
-    return list(training.run.glob(".*.ckpt.partial"))
+def find_place(training: Training, found: Attempt) -> str:
+    """What a training is doing, or was doing when it ended, from what it has said and saved.
+
+    A file that an earlier attempt has left half-written tells nothing of this one.
+    """
+    train = training.config.train
+    if found.from_step is None:
+        return START
+    partial = training.run.glob(".*.ckpt.partial")
+    if any(modified_s(path) > found.launched_s for path in partial):
+        return WRITING
+    if found.validated_step == train.max_steps:
+        return END
+    saved = training.saved
+    if saved is None or saved["global_step"] % train.validate_every:
+        return STEPS
+    is_validated = saved["callbacks"]["Checkpoints"]["validated_step"] == saved["global_step"]
+    return STEPS if is_validated else VALIDATION
+
+
+def modified_s(path: Path) -> float:
+    """When a file was written to; 0 if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _send(number: signal.Signals, process: subprocess.Popen[str], found: Attempt) -> None:
@@ -227,22 +265,3 @@ def _send(number: signal.Signals, process: subprocess.Popen[str], found: Attempt
         process.kill()
         raise RuntimeError(f"it goes on {LIMIT_S} s after {number.name}") from error
     found.ended_in_s = time.perf_counter() - sent_s
-
-
-def _look(training: Training, found: Attempt) -> None:
-    """What a command has left tells where it ended."""
-    saved = newest_checkpoint(training.run) if (training.folder / "runs").is_dir() else None
-    lacks_validation = False
-    if saved is not None:
-        found.saved_step = step = saved[1]["global_step"]
-        validated_step = saved[1]["callbacks"]["Checkpoints"]["validated_step"]
-        is_due = step % training.config.train.validate_every == 0
-        lacks_validation = is_due and validated_step < step
-    if found.from_step is None:
-        found.place = OUTSIDE[0]
-    elif half_written(training):
-        found.place = "the writing of a checkpoint"
-    elif found.validated_step == training.config.train.max_steps:
-        found.place = OUTSIDE[1]
-    else:
-        found.place = "a validation" if lacks_validation else "steps"

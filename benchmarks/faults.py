@@ -84,6 +84,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options, begun_s = parse(arguments), time.monotonic()
+    options.folder.mkdir(parents=True, exist_ok=True)
     proofs = []
     with tempfile.TemporaryDirectory() as folder:
         for proof in prove(options, Path(folder)):

@@ -53,7 +53,11 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
         of_search = Trials(of_trials, folders.trials, parent.tags)
         try:
             trials = _run_trials(of_search, results, parent, interruption)
-        except Interrupted as signal:
+        except SystemExit:
+            if interruption.requested is None:
+                raise
+            # In the midst of a wait of Ray's the handler's error comes out as another one.
+            signal = Interrupted(interruption.requested)
             parent.tracker.finish("KILLED")
             print(
                 f"interrupted by {signal}: what has ended is kept, and the same command goes on"
@@ -61,7 +65,7 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
                 file=sys.stderr,
                 flush=True,
             )
-            raise
+            raise signal from None
         parent.settle(trials)
         trials = [replace(trial, mlflow_run_id=parent.run_id(trial)) for trial in trials]
         winner = results.write(trials, parent.tracker)

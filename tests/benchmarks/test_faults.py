@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from benchmarks import faults
-from benchmarks.attempts import Attempt, Moment, Training, choose_moments
+from benchmarks.attempts import VALIDATION, WRITING, Attempt, Moment, Training, choose_moments
 from benchmarks.sameness import differing
 from benchmarks.served import read_batches
 
@@ -26,12 +26,12 @@ def test_a_training_survives_two_kills_and_two_stops(
     """G8, G13: through the real command, with a store of MLflow that is made on the way."""
     monkeypatch.setattr(faults, "NUM_DRAWINGS", 100)
     monkeypatch.setattr(torch, "set_num_threads", lambda num: None)  # the other tests' too
-    options = "--kills 2 --signals 0 --positions 2 --steps 50 --processes"
+    options = "--kills 2 --signals 0 --positions 2 --steps 40 --processes"
     with pytest.raises(SystemExit) as ended:
-        faults.main([*options.split(), "--folder", str(tmp_path)])
+        faults.main([*options.split(), "--folder", str(tmp_path / "new" / "pages")])
     said = capsys.readouterr()
     assert ended.value.code == 0, said.err
-    (page,) = tmp_path.glob("faults_*.md")
+    (page,) = tmp_path.glob("new/pages/faults_*.md")
     rows = [row.split(" | ") for row in page.read_text().splitlines() if " of 2 " in row]
     assert [row[1] for row in rows] == ["2 of 2", "2 of 2"]
     assert "every figure in MLflow identical" in rows[1][2]
@@ -78,7 +78,8 @@ def test_moments_are_of_every_kind_and_the_seed_s(tmp_path: Path) -> None:
     moments, again, others = (choose_moments(20, training, undisturbed, seed) for seed in (0, 0, 1))
     assert moments == again != others
     assert [m.step for m in moments].count(None) == 4
-    assert sum(moment.in_writing for moment in moments) == 4
+    assert [m.place for m in moments].count(WRITING) == 4
+    assert [m.place for m in moments].count(VALIDATION) == 4
     steps = [moment.step for moment in moments if moment.step is not None]
     assert steps == sorted(steps)
     assert steps[-1] == 200

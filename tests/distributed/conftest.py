@@ -1,10 +1,11 @@
-"""Trainings of one to four processes, each made once for all tests of this folder."""
+"""Trainings of one to four processes, all of them made by one command for the tests here."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,14 +13,22 @@ import pytest
 
 from pipeline.config import Config
 from sketch_model.config import Augmentation
-from tests.distributed.worker import train
 from tests.experiments import changed, command_line, make_config, make_data, write_drawings
 
 NUM_STEPS = 50
-ELASTIC_STEPS = {1: 10, 2: 20, 4: 30}
-"""Steps to which a run is trained that goes on with ever more processes, and then one again."""
+ELASTIC_STEPS = ((1, 10), (2, 20), (4, 30), (1, NUM_STEPS))
+"""Numbers of processes that one run goes on with, and the step to which each trains it."""
 FLOORS = {"below": 10.0, "crossed": 0.02, "above": 1e-7}
 """KL_min, by where L_KL is seen from it."""
+TRAININGS = {
+    (1, 1): [*FLOORS, "dropout"],
+    (1, 2): ["below", "above", "dropout"],
+    (1, 3): ["crossed"],
+    (2, 1): [*FLOORS, "dropout"],
+    (3, 1): ["crossed"],
+    (4, 1): ["crossed"],
+}
+"""What is trained, by the numbers of processes and of parts that each share is computed in."""
 
 
 @pytest.fixture(scope="session")
@@ -40,83 +49,56 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 class Trainings:
-    """Runs by number of processes and what is trained; all of a number's are made at once."""
+    """The runs of `TRAININGS`, and the one that goes on with ever other numbers of processes."""
 
     def __init__(self, config: Config) -> None:
-        self.config = config
-        self._made: set[int] = set()
+        self._folder = Path(config.runs_dir)
+        self._folder.mkdir()
+        floors = {name: changed(config, "loss", KL_min=floor) for name, floor in FLOORS.items()}
+        self._configs = floors | {"dropout": changed(config, "model", recurrent_dropout=0.5)}
+        orders = self._folder / "orders.json"
+        orders.write_text(json.dumps([*self._orders()]))
+        command = [sys.executable, "-m", "tests.distributed.worker", str(orders)]
+        result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=550)
+        assert result.returncode == 0, result.stdout + result.stderr
 
-    def folder(self, num_processes: int, name: str) -> Path:
-        if num_processes not in self._made:
-            self._make(num_processes)
-        (run,) = Path(self._runs_dir(num_processes, name)).iterdir()
+    def run(self, name: str, num_processes: int = 1, num_parts: int = 1) -> Path:
+        """The folder of a run."""
+        (run,) = self._runs_dir(name, num_processes, num_parts).iterdir()
         return run
 
-    def configs(self, num_processes: int) -> dict[str, Config]:
-        """One whose floor is crossed; up to two processes, the other floors and dropout as well."""
-        config = self.config
-        configs = {name: changed(config, "loss", KL_min=floor) for name, floor in FLOORS.items()}
-        configs["dropout"] = changed(config, "model", recurrent_dropout=0.5)
-        if num_processes > 2:
-            configs = {"crossed": configs["crossed"]}
-        if num_processes in ELASTIC_STEPS:
-            configs["elastic"] = changed(
-                configs["crossed"],
-                "train",
-                max_steps=ELASTIC_STEPS[num_processes],
-                validate_every=10,
+    @property
+    def elastic(self) -> Path:
+        """The run of `ELASTIC_STEPS`."""
+        (run,) = (self._folder / "elastic").iterdir()
+        return run
+
+    def _runs_dir(self, name: str, num_processes: int, num_parts: int) -> Path:
+        return self._folder / f"{num_processes}-{num_parts}" / name
+
+    def _orders(self) -> Iterator[tuple[int, list[list[str]]]]:
+        for (num_processes, num_parts), names in TRAININGS.items():
+            configs = (
+                replace(
+                    changed(self._configs[name], "trainer", accumulate=num_parts),
+                    runs_dir=str(self._runs_dir(name, num_processes, num_parts)),
+                )
+                for name in names
             )
-        return {
-            name: replace(each, runs_dir=self._runs_dir(num_processes, name))
-            for name, each in configs.items()
-        }
-
-    def _runs_dir(self, num_processes: int, name: str) -> str:
-        owner = "all" if name == "elastic" else num_processes
-        return f"{self.config.runs_dir}/{owner}/{name}"
-
-    def _make(self, num_processes: int) -> None:
-        self._made.add(num_processes)
-        configs = self.configs(num_processes)
-        if num_processes == 1:
-            for config in configs.values():
-                train(config)
-            return
-        if num_processes in ELASTIC_STEPS:  # after those of fewer processes
-            fewer = [num for num in ELASTIC_STEPS if num < num_processes]
-            self.folder(max(fewer), "elastic")
-        orders = Path(self.config.runs_dir) / f"orders-{num_processes}.json"
-        orders.write_text(json.dumps([as_many_as_started(c) for c in configs.values()]))
-        torchrun(num_processes, "tests.distributed.worker", str(orders), check=True)
+            yield num_processes, [overrides(config, num_processes) for config in configs]
+        elastic = replace(self._configs["crossed"], runs_dir=str(self._folder / "elastic"))
+        for num_processes, step in ELASTIC_STEPS:
+            config = changed(elastic, "train", max_steps=step, validate_every=10)
+            yield num_processes, [overrides(config, num_processes)]
 
 
-def as_many_as_started(config: Config) -> list[str]:
-    """The command line of a config, with trainer=ddp."""
+def overrides(config: Config, num_processes: int) -> list[str]:
+    """The command line of a config, for as many processes as a launcher has started."""
+    line = command_line(config)
+    if num_processes == 1:
+        return line
     own = ("trainer.num_nodes=", "trainer.num_processes=")
-    return ["trainer=ddp", *(each for each in command_line(config) if not each.startswith(own))]
-
-
-def torchrun(
-    num_processes: int, *command: str, check: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """The launcher that comes with torch."""
-    launcher = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={num_processes}",
-        "-m",
-    ]
-    result = subprocess.run(
-        [sys.executable, *launcher, *command],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
-    )
-    if check and result.returncode:
-        pytest.fail(result.stdout + result.stderr)
-    return result
+    return ["trainer=ddp", *(each for each in line if not each.startswith(own))]
 
 
 @pytest.fixture(scope="session")

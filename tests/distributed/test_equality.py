@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.config import Config
-from tests.distributed.conftest import ELASTIC_STEPS, FLOORS, NUM_STEPS, Trainings
-from tests.distributed.worker import train
-from tests.experiments import changed
+from tests.distributed.conftest import FLOORS, NUM_STEPS, Trainings
 
-# The trainings are made once per process of pytest-xdist.
-pytestmark = [pytest.mark.dist, pytest.mark.xdist_group("distributed")]
+# The first test makes all trainings.
+pytestmark = [pytest.mark.dist, pytest.mark.timeout(600), pytest.mark.xdist_group("distributed")]
 
 TOLERANCE = 1e-5
 """Of losses (relative) and weights (absolute, at a rate of 0.01) after 50 steps.
@@ -48,16 +45,8 @@ def assert_same_training(run: Path, expected: Path) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=TOLERANCE)
 
 
-def accumulated(trainings: Trainings, name: str, num_parts: int, folder: Path) -> Path:
-    """The same on one process, in parts."""
-    config = changed(trainings.configs(1)[name], "trainer", accumulate=num_parts)
-    train(replace(config, runs_dir=str(folder / name)))
-    (run,) = (folder / name).iterdir()
-    return run
-
-
 def test_floors_are_where_they_are_said_to_be(trainings: Trainings) -> None:
-    seen = {name: losses(trainings.folder(1, name))[:, L_KL] for name in FLOORS}
+    seen = {name: losses(trainings.run(name))[:, L_KL] for name in FLOORS}
     assert len(seen["crossed"]) == NUM_STEPS
     assert seen["below"].max() < FLOORS["below"]
     assert seen["above"].min() > FLOORS["above"]
@@ -70,32 +59,26 @@ def test_floors_are_where_they_are_said_to_be(trainings: Trainings) -> None:
 )
 def test_processes_train_as_one(trainings: Trainings, num_processes: int, floor: str) -> None:
     """Fifty steps without dropout, with augmentation and sketches of unequal length."""
-    assert_same_training(trainings.folder(num_processes, floor), trainings.folder(1, floor))
+    assert_same_training(trainings.run(floor, num_processes), trainings.run(floor))
 
 
 @pytest.mark.parametrize(("num_parts", "floor"), [(2, "below"), (3, "crossed"), (2, "above")])
-def test_parts_train_as_one(
-    trainings: Trainings, num_parts: int, floor: str, tmp_path: Path
-) -> None:
-    run = accumulated(trainings, floor, num_parts, tmp_path)
-    assert_same_training(run, trainings.folder(1, floor))
+def test_parts_train_as_one(trainings: Trainings, num_parts: int, floor: str) -> None:
+    assert_same_training(trainings.run(floor, num_parts=num_parts), trainings.run(floor))
 
 
-def test_parts_drop_what_processes_drop(trainings: Trainings, tmp_path: Path) -> None:
+def test_parts_drop_what_processes_drop(trainings: Trainings) -> None:
     """Masks belong to a share of the batch, whoever computes it."""
-    run = accumulated(trainings, "dropout", 2, tmp_path)
-    assert_same_training(run, trainings.folder(2, "dropout"))
-    whole = trainings.folder(1, "dropout")
+    run, whole = trainings.run("dropout", num_parts=2), trainings.run("dropout")
+    assert_same_training(run, trainings.run("dropout", num_processes=2))
     assert (losses(run) - losses(whole)).abs().max() > 1e-3, "nothing was dropped"
 
 
 def test_a_run_goes_on_with_other_numbers_of_processes(trainings: Trainings, tiny: Config) -> None:
     """1 -> 2 -> 4 -> 1, in the midst of epochs: every position once, in the batches of one process
     (G8), and that one's weights."""
-    run = trainings.folder(max(ELASTIC_STEPS), "elastic")
-    last = trainings.configs(1)["elastic"]
-    train(changed(last, "train", max_steps=NUM_STEPS))
-    assert_same_training(run, trainings.folder(1, "crossed"))
+    run, undisturbed = trainings.elastic, trainings.run("crossed")
+    assert_same_training(run, undisturbed)
 
     def served(folder: Path) -> dict[int, list[int]]:
         batches: dict[int, list[int]] = {step: [] for step in range(NUM_STEPS)}
@@ -105,6 +88,6 @@ def test_a_run_goes_on_with_other_numbers_of_processes(trainings: Trainings, tin
         return {step: sorted(positions) for step, positions in batches.items()}
 
     batches = served(run)
-    assert batches == served(trainings.folder(1, "crossed"))
+    assert batches == served(undisturbed)
     everything = sorted(position for batch in batches.values() for position in batch)
     assert everything == list(range(NUM_STEPS * tiny.train.batch_size))

@@ -1,13 +1,18 @@
-"""Trains several configs one after the other in the processes that torchrun has started.
+"""Trains several configs one after the other, with ever other numbers of processes.
 
-Processes take seconds to start, and a tiny training none. `served.json` of each run's folder tells
-what this process was given and what all of them computed, step by step; `fit` is the real one.
+    python -m tests.distributed.worker ORDERS    a file of [[number of processes, configs], ...]
+
+Processes take seconds to start, and a tiny training none: they are forked when everything is
+imported. `served-*.json` in a run's folder tells what each was given and what all of them computed,
+step by step; `fit` is the real one.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import socket
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +23,7 @@ from torch import Tensor
 from pipeline.config import Config
 from pipeline.entry import compose
 from pipeline.training.fit import fit
+from pipeline.training.launch import Launch
 from pipeline.training.module import SketchModule
 from sketch_model.batch import PackedBatch
 
@@ -46,7 +52,7 @@ class Served:
         SketchModule.training_step = self._original  # type: ignore[method-assign]
 
 
-def train(config: Config, rank: int = 0) -> None:
+def train(config: Config, rank: int) -> None:
     """Adds what this process saw to the run's folder."""
     with Served() as served:
         folder = fit(config).run.folder
@@ -54,6 +60,33 @@ def train(config: Config, rank: int = 0) -> None:
     path.write_text(json.dumps(vars(served) | {"_original": None}))
 
 
+def share(num_processes: int, configs: list[list[str]]) -> None:
+    """Does what torchrun does.
+
+    Raises:
+        RuntimeError: if a process fails.
+    """
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    launch = Launch(world_size=num_processes, num_local=num_processes, port=port)
+    fork = multiprocessing.get_context("fork").Process
+    processes = [fork(target=_work, args=(launch, rank, configs)) for rank in range(num_processes)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError(f"exit codes {[process.exitcode for process in processes]}")
+
+
+def _work(launch: Launch, rank: int, configs: list[list[str]]) -> None:
+    if launch.world_size > 1:
+        os.environ |= launch.variables(rank)
+    for overrides in configs:
+        train(compose(overrides), rank)
+
+
 if __name__ == "__main__":
-    for overrides in json.loads(Path(sys.argv[1]).read_text()):
-        train(compose(overrides), int(os.environ["RANK"]))
+    for order in json.loads(Path(sys.argv[1]).read_text()):
+        share(*order)

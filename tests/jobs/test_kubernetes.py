@@ -23,7 +23,7 @@ kubernetes_validate = pytest.importorskip("kubernetes_validate")
 ROOT = Path(__file__).parents[2]
 KUBERNETES_VERSION = "1.33"
 MANIFESTS = sorted((ROOT / "jobs/kubernetes").glob("*.yaml"))
-INGEST = "/app/jobs/ray/ingest.sh"
+INGEST, SEARCH = "/app/jobs/ray/ingest.sh", "/app/jobs/ray/search.sh"
 Document = dict[str, Any]
 
 
@@ -122,7 +122,7 @@ def test_commands_are_entry_points_whose_overrides_compose() -> None:
             for command in commands(document):
                 check(command)
                 num_commands += 1
-    assert num_commands == 3
+    assert num_commands == 4
 
 
 def check(command: list[str]) -> None:
@@ -133,6 +133,10 @@ def check(command: list[str]) -> None:
         assert (ROOT / "jobs/ray/ingest.sh").exists()
         config = compose(["engine=ray", "ray_address=auto", *command[2:]])
         assert Path(config.data_dir).is_absolute(), "every machine must find the same folder"
+    elif command[:2] == ["bash", SEARCH]:
+        assert (ROOT / "jobs/ray/search.sh").exists()
+        assert command[2] == "/mnt/sketch-rnn", "every machine must find the same folder"
+        compose(["+search=rate_distortion", "search.ray_address=auto", *command[3:]])
     else:
         assert command[:3] == ["python", "-m", "pipeline.train"]
         compose(command[3:])
@@ -146,7 +150,7 @@ def test_restarts_follow_the_exit_code_of_an_interrupted_run() -> None:
     assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never", "the policy asks for it"
 
 
-@pytest.mark.parametrize("name", ["ray-ingest", "ray-train", "ray-cluster"])
+@pytest.mark.parametrize("name", ["ray-ingest", "ray-train", "ray-search", "ray-cluster"])
 def test_a_cluster_asks_for_its_token(name: str) -> None:
     (document,) = read(ROOT / f"jobs/kubernetes/{name}.yaml")
     spec = document["spec"].get("rayClusterSpec", document["spec"])

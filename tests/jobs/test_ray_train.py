@@ -1,13 +1,14 @@
-"""Training through Ray on two nodes, one of which is killed: the training of one process."""
+"""Ray on two nodes, one of which is killed, then replaced: the training of one process."""
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,22 @@ TOLERANCE = 1e-4
 """Of weights (absolute) and figures (relative), as of two processes without Ray: see test_ddp.py.
 The rate falls to its minimum within the first 60 steps, so that a hundred more add little."""
 
-STEPS = {"max_steps": 300, "validate_every": 10, "checkpoint_every": 10, "batch_size": 30}
+STEPS = {"max_steps": 200, "validate_every": 20, "checkpoint_every": 10, "batch_size": 30}
 HANG_S = 240
-START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+NOTICE = {
+    "health_check_initial_delay_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 3000,
+    "health_check_failure_threshold": 3,
+}
+"""That a node is dead, in seconds; until then Ray counts it, and waits for a worker on it."""
+NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
+STARTED = "Started training worker group of size "
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """Some seconds of training, with thirty checkpoints."""
+    """Some seconds of training, with twenty checkpoints."""
     config = make_config(write_drawings(tmp_path / "bucket"), tmp_path, **STEPS)
     make_data(config)
     return changed(config, "model", recurrent_dropout=0.0)
@@ -48,10 +57,10 @@ def cluster() -> Iterator[Any]:
     """A head and another node with a CPU each, as if they were machines."""
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 80_000_000}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    head = {**NODE, "include_dashboard": False, "_system_config": NOTICE}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     try:
-        cluster.add_node(**node)
+        cluster.add_node(**NODE)
         yield cluster
     finally:
         cluster.shutdown()
@@ -62,18 +71,16 @@ def start(config: Config, address: str, log: Path, *options: str) -> subprocess.
     with log.open("wb") as file:
         return subprocess.Popen(
             [*command, *command_line(config), "trainer.num_threads=1"],
-            # Until its heartbeat is missed a dead node is counted: Ray then waits this long for a
-            # worker on it.
-            env=os.environ | {"RAY_ADDRESS": address, START_TIMEOUT: "30"},
+            env=os.environ | {"RAY_ADDRESS": address},
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
 
-def wait_for(path: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(is_there: Callable[[], object], process: subprocess.Popen[bytes]) -> None:
     end_s = time.monotonic() + HANG_S
-    while not list(path.glob(pattern)):
+    while not is_there():
         assert process.poll() is None, "training ended before it was disturbed"
         assert time.monotonic() < end_s
         time.sleep(0.02)
@@ -81,22 +88,26 @@ def wait_for(path: Path, pattern: str, process: subprocess.Popen[bytes]) -> None
 
 @pytest.mark.dist
 @pytest.mark.timeout(600)
-def test_a_lost_node_is_done_without(config: Config, cluster: Any, tmp_path: Path) -> None:
-    log = tmp_path / "log.txt"
-    workers = ("--num-workers", "2", "--min-workers", "1")
+def test_a_lost_node_is_done_without_until_another_comes(
+    config: Config, cluster: Any, tmp_path: Path
+) -> None:
+    log, runs = tmp_path / "log.txt", Path(config.runs_dir)
+    workers = ("--num-workers", "2", "--min-workers", "1", "--look-every-s", "1")
     process = start(config, cluster.address, log, *workers)
     try:
-        wait_for(Path(config.runs_dir), "tiny-*/last.ckpt", process)
+        wait_for(lambda: list(runs.glob("tiny-*/last.ckpt")), process)
         (lost,) = cluster.worker_nodes
         cluster.remove_node(lost, allow_graceful=False)
+        wait_for(lambda: f"{STARTED}1" in log.read_text(), process)
+        cluster.add_node(**NODE)
         assert process.wait(HANG_S) == 0, log.read_text()
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
     output = log.read_text()
-    assert output.index("worker group of size 2") < output.index("worker group of size 1")
-    assert output.count("training is done: 300 steps") == 1
-    (folder,) = Path(config.runs_dir).glob("tiny-*")
+    assert re.findall(f"{STARTED}(.)", output) == ["2", "1", "2"], output
+    assert output.count("training is done: 200 steps") == 1
+    (folder,) = runs.glob("tiny-*")
     undisturbed = fit(replace(config, runs_dir=str(tmp_path / "one"))).run.folder
     assert_close(folder, undisturbed)
 

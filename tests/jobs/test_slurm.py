@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,21 +11,39 @@ import pytest
 import torch
 
 from pipeline.config import Config
-from tests.experiments import changed, command_line, make_config, make_data, write_drawings
-from tests.jobs.slurm_cluster import Cluster, missing_daemons, running_cluster, wait_until
+from tests.experiments import (
+    changed,
+    command_line,
+    make_config,
+    make_data,
+    read_csv,
+    write_drawings,
+)
+from tests.jobs.slurm_cluster import NODES, Cluster, missing_daemons, running_cluster, wait_until
 
 JOBS = Path(__file__).parents[2] / "jobs" / "slurm"
 LONG = {"max_steps": 240, "validate_every": 20}
 INTERRUPTIONS = (("scancel", "--signal=USR1"), ("scontrol", "requeue"))
 """What Slurm does before a time limit, whereupon the script requeues, and when it requeues."""
 
-PYTHON = """#!/usr/bin/env bash
-trap 'exit 75' TERM
+PYTHON = f"""#!/usr/bin/env bash
+if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi
+trap 'kill $!; exit 75' TERM
 echo begun
-if [ "${@: -1}" = wait ]; then sleep 60 & wait; fi
+if [ "${{@: -1}}" = wait ]; then sleep 60 & wait; fi
 exit 3
 """
 """Stands in for training that fails, or waits until it is told to save and to end with 75."""
+
+RAY = f"""#!/usr/bin/env bash
+for argument; do
+    case $argument in
+        --port=*) exec {sys.executable} -m http.server --bind 127.0.0.1 "${{argument#*=}}" ;;
+    esac
+done
+sleep 60
+"""
+"""Stands in for Ray, which answers at its head's port."""
 
 pytestmark = pytest.mark.slurm
 
@@ -83,28 +102,51 @@ def test_a_requeued_job_ends_as_one_that_was_not(cluster: Cluster, tmp_path: Pat
     assert_equal(requeued, alone)
 
 
-def submit_stand_in(cluster: Cluster, folder: Path, argument: str) -> str:
-    """A job of train.sbatch that has begun, with `PYTHON` in the place of training."""
-    (folder / "python").write_text(PYTHON)
-    (folder / "python").chmod(0o755)
+@pytest.mark.timeout(600)
+def test_a_search_trains_on_the_nodes_of_a_job(cluster: Cluster, tmp_path: Path) -> None:
+    config = make_config(write_drawings(tmp_path / "bucket"), tmp_path, max_steps=2)
+    make_data(config)
+    search = ["search.algorithm=random", "search.num_trials=2"]
+    overrides = [*command_line(config), *search]
+    job = submit(cluster, tmp_path, "--nodes=2", f"{JOBS}/search.sbatch", *overrides)
+    cluster.wait_for(job, "COMPLETED")
+    trials = read_csv(Path(config.results_dir) / "search" / "rate_distortion" / "trials.csv")
+    assert [trial["status"] for trial in trials] == ["finished", "finished"]
+
+
+def submit_stand_in(cluster: Cluster, folder: Path, script: str, argument: str) -> str:
+    """A job that has begun, with `PYTHON` and `RAY` in the place of what it runs."""
+    for name, content in {"python": PYTHON, "ray": RAY}.items():
+        (folder / name).write_text(content)
+        (folder / name).chmod(0o755)
     path = f"--export=ALL,PATH={folder}:{cluster.environment['PATH']}"
-    job = submit(cluster, folder, path, f"{JOBS}/train.sbatch", argument)
-    output = folder / f"sketch-rnn-{job}.out"
-    wait_until(lambda: output.exists() and "begun" in output.read_text(), timeout_s=60)
+    node = f"--nodelist={NODES[0]}"
+    job = submit(cluster, folder, path, node, f"{JOBS}/{script}.sbatch", argument)
+
+    def has_begun() -> bool:
+        return any("begun" in output.read_text() for output in folder.glob(f"*-{job}.out"))
+
+    wait_until(has_begun, timeout_s=60)
     return job
 
 
-def test_what_fails_or_is_cancelled_is_not_requeued(cluster: Cluster, tmp_path: Path) -> None:
-    failing, waiting = (submit_stand_in(cluster, tmp_path, what) for what in ("fail", "wait"))
+@pytest.mark.parametrize("script", ["train", "search"])
+def test_what_fails_or_is_cancelled_is_not_requeued(
+    cluster: Cluster, tmp_path: Path, script: str
+) -> None:
+    failing, waiting = (
+        submit_stand_in(cluster, tmp_path, script, what) for what in ("fail", "wait")
+    )
     cluster.run("scancel", waiting)
     ends = cluster.wait_for(failing, "FAILED"), cluster.wait_for(waiting, "CANCELLED")
     assert [end["ExitCode"] for end in ends] == ["3:0", "75:0"]
     assert [end["Restarts"] for end in ends] == ["0", "0"]
 
 
-def test_a_preempted_job_is_requeued(cluster: Cluster, tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", ["train", "search"])
+def test_a_preempted_job_is_requeued(cluster: Cluster, tmp_path: Path, script: str) -> None:
     """Within the time of grace, in which only the tasks are told."""
-    job = submit_stand_in(cluster, tmp_path, "wait")
+    job = submit_stand_in(cluster, tmp_path, script, "wait")
     submit(cluster, tmp_path, "--partition=urgent", "--nodes=2", "--wrap=true")
     assert cluster.wait_for(job, "PENDING")["Restarts"] == "1"
     cluster.run("scancel", job)

@@ -159,7 +159,7 @@ def test_no_trial_begins_that_no_machine_can_run(base: Config) -> None:
     assert not [*Path(base.runs_dir).glob("search-tiny-gpu-*/trials")]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 75), (signal.SIGKILL, -9)])
 def test_a_search_whose_driver_is_ended_goes_on(
     base: Config, number: signal.Signals, code: int
 ) -> None:
