@@ -31,8 +31,9 @@ check: $(VENV)/installed-dev ## format, lint, types, import rules
 	mypy
 	lint-imports
 
-prove: $(VENV)/installed ## that training survives: killed, stopped and shared out anew, in half an hour
+prove: $(VENV)/installed ## that training and search survive: killed, stopped, shared out anew, in an hour
 	python -m benchmarks.faults
+	python -m benchmarks.search
 
 bench-env: $(VENV)/installed $(PEERS:%=.venv-bench-%/installed) benchmarks/magenta_js/node_modules ## the benchmarks' peers, each in an environment of its own
 

@@ -1,8 +1,8 @@
 """The search: what it costs beside its trials, what ASHA saves, what a killed driver loses.
 
-    python -m benchmarks.search --folder FOLDER
+    python -m benchmarks.search
 
-Trains small models of generated doodles; writes search_<cpu>_<date>.md into the folder.
+Trains small models of generated doodles; writes search_<cpu>_<date>.md into --folder.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,24 +202,26 @@ def asha(folder: Path, num_trials: int, steps: int) -> None:
     )
 
 
-def prove(options: argparse.Namespace) -> Iterator[None]:
-    folder = options.folder.absolute() / "work"
-    folder.mkdir(parents=True)
+def measure(options: argparse.Namespace, folder: Path) -> None:
+    """Whatever was not switched off by 0."""
     run("ingest", folder=folder)
     run("prepare", folder=folder)
     if options.overhead_rounds:
-        yield overhead(folder, 6, options.overhead_rounds, 300)
+        overhead(folder, 6, options.overhead_rounds, 300)
     if options.asha_trials:
-        yield asha(folder, options.asha_trials, 180)
+        asha(folder, options.asha_trials, 180)
     if options.kills:
-        yield kills(folder, options.kills, options.seed)
+        kills(folder, options.kills, options.seed)
     if options.dummies:
-        yield dummies(folder, options.dummies)
+        os.chdir(folder)
+        dummies(folder, options.dummies)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument(
+        "--folder", type=Path, default=Path(__file__).parent.absolute(), help="of the page"
+    )
     parser.add_argument("--dummies", type=int, default=200)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--overhead-rounds", type=int, default=3)
@@ -229,11 +232,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.loop:
         return loop(options.loop, options.overrides)
-    for _ in prove(options):
-        pass
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        measure(options, Path(folder))
     machine = timing.describe_machine()
     hardware = "-".join(machine["cpu"].lower().split())
-    path = options.folder / f"search_{hardware}_{machine['date']}.md"
+    path = options.folder.absolute() / f"search_{hardware}_{machine['date']}.md"
     path.write_text("\n".join(f"- {line}" for line in LINES) + "\n")
     return None
 
