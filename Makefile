@@ -11,7 +11,7 @@ setting = $(shell sed -n 's/^$(1): *\([^ ]*\).*/\1/p' conf/repro.yaml)
 RESULTS = results/$(call setting,source)/$(call setting,experiment)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove bench-env bench ui
+.PHONY: help run test check prove bench-env bench ui studio
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: bench-env ## every benchmark but that of 50 million drawings
 
 ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
 	mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+
+studio: $(VENV)/installed ## a page to draw on with the trained models, on http://127.0.0.1:5001
+	python -m pipeline.studio
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
