@@ -1,4 +1,4 @@
-"""`python -m pipeline.evaluate +experiment=NAME`: the test split's losses, in metrics.json."""
+"""`python -m pipeline.evaluate +experiment=NAME`: losses and quality, in metrics.json."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from pipeline.data.dataset import ShardedSketches
 from pipeline.data.loader import EvaluationLoader
 from pipeline.entry import command
 from pipeline.permutation import derive_key
+from pipeline.quality.assessment import quality_of, summarise, tags_of, tracked
 from pipeline.results import load_published, reopen_run
 from sketch_model.batch import PackedBatch, to_stroke5
 from sketch_model.losses import sketch_losses
@@ -135,17 +136,20 @@ def main(config: Config) -> None:
         )
     torch.set_flush_denormal(True)
     metrics = score(model, test, config.evaluate, config.train.seed)
+    metrics["quality"] = quality_of(model, config, test)
     with replacing_file(config.metrics_path) as path:
         path.write_text(json.dumps(metrics, indent=1) + "\n")
     tracker = reopen_run(config, training)
-    tracker.log_metrics(_tracked(metrics), training["best_step"], of_model=True)
+    figures = _tracked(metrics) | tracked(metrics["quality"])
+    tracker.log_metrics(figures, training["best_step"], of_model=True)
+    tracker.set_tags(tags_of(metrics["quality"]))
     tracker.finish()
     print(
         f"test split, {metrics['num_sketches']} drawings: L_R {metrics['L_R']:.4f}"
         f" (L_s {metrics['L_s']:.4f}, L_p {metrics['L_p']:.4f}), L_KL {metrics['L_KL']:.4f},"
-        f" bound {metrics['bound_nats']:.2f} nats per drawing\n"
-        f"metrics   {config.metrics_path}"
+        f" bound {metrics['bound_nats']:.2f} nats per drawing"
     )
+    print("\n".join([*summarise(metrics["quality"]), f"metrics   {config.metrics_path}"]))
 
 
 if __name__ == "__main__":

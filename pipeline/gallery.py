@@ -12,6 +12,7 @@ from pipeline.config import Config, UserError
 from pipeline.data.dataset import ShardedSketches
 from pipeline.entry import command
 from pipeline.permutation import permute
+from pipeline.quality.section import quality_section
 from pipeline.report.gallery import RunFacts, gallery_html
 from pipeline.results import load_published, reopen_run
 
@@ -40,6 +41,7 @@ def main(config: Config) -> None:
             f"the test split of {config.manifest_path} has {len(test)} drawings, and a gallery"
             " shows at least 2: use more drawings, or a larger third share in ingest.fractions"
         )
+    train = ShardedSketches(config.manifest_path, "train", config.cache)
     chosen = permute(np.arange(min(_NUM_CANDIDATES, len(test))), len(test), key=config.train.seed)
     torch.set_flush_denormal(True)
     packed = test.gather(chosen)
@@ -49,6 +51,7 @@ def main(config: Config) -> None:
         seed=config.train.seed,
         facts=facts,
         categories=[model.data.categories[index] for index in packed.categories],
+        quality=quality_section(model, metrics.get("quality"), test, train),
     )
     with replacing_file(config.gallery_path) as path:
         path.write_text(page, encoding="utf-8")

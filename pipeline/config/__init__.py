@@ -23,6 +23,7 @@ from pipeline.config.drawings import (
     check_category,
 )
 from pipeline.config.error import UserError
+from pipeline.config.quality import QualityConfig
 from pipeline.config.search import FIGURES, Algorithm, SearchConfig
 from pipeline.config.training import (
     NOT_IDENTITY,
@@ -56,6 +57,7 @@ __all__ = [
     "LearningRateScale",
     "LossConfig",
     "Precision",
+    "QualityConfig",
     "SearchConfig",
     "Source",
     "SourceConfig",
@@ -90,6 +92,7 @@ class Config:
     train: TrainConfig = field(default_factory=TrainConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
     inspect: InspectConfig = field(default_factory=InspectConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
@@ -122,6 +125,11 @@ class Config:
     def manifest_path(self) -> Path:
         """What the experiment's shards contain."""
         return Path(self.data_dir) / "manifests" / f"{self.name}.json"
+
+    @property
+    def recogniser_dir(self) -> Path:
+        """What judges drawings of this source."""
+        return Path(self.quality.recogniser or f"{self.data_dir}/recogniser")
 
     @property
     def model_dir(self) -> Path:

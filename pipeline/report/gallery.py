@@ -79,6 +79,7 @@ def gallery_html(
     seed: int,
     facts: RunFacts,
     categories: Sequence[str] | None = None,
+    quality: Markup | None = None,
 ) -> str:
     """One HTML document without external resources; the same arguments give the same page.
 
@@ -90,6 +91,7 @@ def gallery_html(
         facts: about the run.
         categories: names of the drawings' categories. A model with condition=category is told
             them, and needs them; the page of another one is the same without.
+        quality: a section on how well the model draws.
 
     Raises:
         ValueError: if there are fewer than two test drawings, or names are missing.
@@ -111,6 +113,8 @@ def gallery_html(
     else:
         sections.append(absent("Reconstructions, interpolations and analogies", _NO_ENCODER))
     sections.append(_completions(model, originals[-_NUM_COMPLETED:], seed))
+    if quality is not None:
+        sections.append(quality)
     return page(
         facts.name.replace("_", " "),
         eyebrow="Sketch-RNN gallery",
