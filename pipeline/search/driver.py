@@ -72,6 +72,8 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
         if winner:
             of_winner = of_search.config_of(winner.values)
             register(of_winner, load_published(of_winner)[1], _ALIAS)
+            command = training_command(base, winner.values)
+            parent.tracker.set_tags({"winner": str(winner.number), "winner.in_full": command})
         parent.tracker.finish("FINISHED")
     _say(results, trials, winner, parent)
 

@@ -116,6 +116,8 @@ def test_mlflow_has_a_parent_a_child_per_trial_and_the_winner_under_an_alias(
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"trials.csv", "trials.parquet", "search.html"} <= names
     (winner,) = [row for row in rows.values() if row["is_winner"] == "true"]
+    assert parent.data.tags["winner"] == winner["number"]
+    assert f"loss.w_KL={winner['loss.w_KL']}" in parent.data.tags["winner.in_full"]
     version = client.get_model_version_by_alias("tiny", "search-winner")
     assert version.run_id == winner["mlflow_run_id"]
 
