@@ -22,8 +22,8 @@ def search(config: Config) -> None:
 
 
 def main() -> None:
-    """Chooses the space of the paper's trade-off unless another is named."""
-    if not any(argument.lstrip("+").startswith("search=") for argument in sys.argv):
+    """Chooses the space of the paper's trade-off unless another is named, or begun with +."""
+    if not any(argument.startswith(("+search=", "+search.space.")) for argument in sys.argv):
         sys.argv.insert(1, _DEFAULT)  # flags come after it
     command(search)()
 
