@@ -7,11 +7,10 @@ about an experiment, and its operations differ in their options.
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from typing import TYPE_CHECKING
 
-from pipeline.config import TrackingConfig, UserError
+from pipeline.config import TrackingConfig, UserError, ending_at_user_errors
 from pipeline.drawing.arguments import make_parser
 
 if TYPE_CHECKING:
@@ -23,11 +22,8 @@ if TYPE_CHECKING:
 def main() -> None:
     """Draws, and says what was drawn and where it is."""
     arguments = make_parser().parse_args()
-    try:
+    with ending_at_user_errors():
         _run(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def _run(arguments: argparse.Namespace) -> None:

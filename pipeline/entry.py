@@ -14,7 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from pipeline.config import Config, UserError
+from pipeline.config import Config, UserError, ending_at_user_errors
 from pipeline.loading import explain, load
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -60,34 +60,15 @@ def command(run: Callable[[Config], None]) -> Callable[[], None]:
 
     @functools.wraps(run)
     def job(composed: DictConfig) -> None:
-        run(load(composed))
+        with ending_at_user_errors():  # inside Hydra, which would print a traceback
+            run(load(composed))
 
     def main() -> None:
-        try:
+        with ending_at_user_errors():
             _check_overrides(sys.argv[1:])
-            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(
-                _reporting(job)
-            )()
-        except UserError as error:
-            _fail(error)
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(job)()
 
     return main
-
-
-def _reporting(job: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
-    @functools.wraps(job)
-    def reporting(composed: DictConfig) -> None:
-        try:
-            job(composed)
-        except UserError as error:  # inside Hydra, which would print a traceback
-            _fail(error)
-
-    return reporting
-
-
-def _fail(error: UserError) -> None:
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(1)
 
 
 def _check_overrides(arguments: list[str]) -> None:

@@ -6,11 +6,10 @@ It is about a model, whatever made it, so its options are its own and not those 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline.config import UserError
+from pipeline.config import UserError, ending_at_user_errors
 
 
 def export(arguments: argparse.Namespace) -> Iterator[str]:
@@ -46,12 +45,9 @@ def export(arguments: argparse.Namespace) -> Iterator[str]:
 
 def main() -> None:
     """The command."""
-    try:
+    with ending_at_user_errors():
         for line in export(_parser().parse_args()):
             print(line, flush=True)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.config import UserError
+from pipeline.config import ending_at_user_errors
 from pipeline.search.promotion import write_experiment
 
 _EXPERIMENTS = Path(__file__).parents[1] / "conf" / "experiment"
@@ -21,10 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--trial", type=int, help="its number; without it, the winner")
     options = parser.parse_args(arguments)
     path = _EXPERIMENTS / f"{options.name}.yaml"
-    try:
+    with ending_at_user_errors():
         write_experiment(options.search, path, options.trial)
-    except UserError as error:
-        sys.exit(f"error: {error}")
     print(f"experiment  {path}")
     for stage in ("prepare", "train"):
         print(f"next        python -m pipeline.{stage} +experiment={options.name}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,19 +17,17 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError
 
-from pipeline.config import Config, UserError, check_shares
+from pipeline.config import Config, UserError, check_shares, ending_at_user_errors
 from pipeline.entry import compose
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Composes the config once, here, and has the cluster train it."""
     options = parse(arguments)
-    try:
+    with ending_at_user_errors():
         trainer = make_trainer(compose(["trainer=ddp", *options.overrides]), options)
         _connect()
         _fit(trainer)
-    except UserError as error:
-        sys.exit(f"error: {error}")
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:

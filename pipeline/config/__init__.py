@@ -22,7 +22,7 @@ from pipeline.config.drawings import (
     SplitRule,
     check_category,
 )
-from pipeline.config.error import UserError
+from pipeline.config.error import UserError, ending_at_user_errors
 from pipeline.config.quality import QualityConfig
 from pipeline.config.search import FIGURES, Algorithm, SearchConfig
 from pipeline.config.training import (
@@ -70,6 +70,7 @@ __all__ = [
     "UserError",
     "check_category",
     "check_shares",
+    "ending_at_user_errors",
 ]
 
 

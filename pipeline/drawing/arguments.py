@@ -8,6 +8,8 @@ from pathlib import Path
 
 MAX_DRAWINGS = 100_000
 MAX_TEMPERATURE = 10.0
+MODEL_HELP = "folder of a model, of results or of a run; *.gen.json; models:/... or runs:/..."
+STORE_HELP = "MLflow's store (sqlite:///mlflow.db)"
 _DRAWING = (
     "FILE.svg, FILE.ndjson:LINE or FILE.npz:NUMBER (counted from 1), or a drawing of the data:"
     " id:KEY_ID, or train:ROW, valid:ROW or test:ROW (counted from 0)"
@@ -69,11 +71,10 @@ class _Command:
 
     def common(self, num: int, temperature: float) -> _Command:
         """Options of every operation."""
-        text = "folder of a model, of results or of a run; *.gen.json; models:/... or runs:/..."
-        self._add("--model", required=True, metavar="MODEL", help=text)
+        self._add("--model", required=True, metavar="MODEL", help=MODEL_HELP)
         text = "manifest of the data that drawings are of; by default that of the model's training"
         self._add("--data", type=Path, metavar="MANIFEST", help=text)
-        self._add("--tracking-uri", metavar="URI", help="MLflow's store (sqlite:///mlflow.db)")
+        self._add("--tracking-uri", metavar="URI", help=STORE_HELP)
         self.number("--num", _whole(1, MAX_DRAWINGS), num, "how many drawings, or steps of a path")
         text = "low is safe, 1 is the model's own distribution"
         self.number("--temperature", _temperature, temperature, text)

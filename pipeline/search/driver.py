@@ -42,7 +42,7 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
     goal = Goal(tuple(config.search.minimize), tuple(config.search.maximize))
     base = overrides_for_training(arguments, space)
     results = Results(config, space, goal, of_trials.train.max_steps, base)
-    folders = find_folders(config)
+    folders = find_folders(of_trials)
     if config.search.retry_failed:
         for failure in folders.trials.glob(f"*/{FAILURE}"):
             failure.unlink()
@@ -50,31 +50,20 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
     with interruption.watching():
         tuner.prepare(of_trials)
         parent = ParentRun(config, folders, arguments)
-        of_search = Trials(of_trials, folders.trials, parent.tags)
+        status = "FAILED"
         try:
+            of_search = Trials(of_trials, folders.trials, parent.tags)
             trials = _run_trials(of_search, results, parent, interruption)
+            winner = _conclude(of_search, results, trials, parent)
+            status = "FINISHED"
         except SystemExit:
             if interruption.requested is None:
                 raise
+            status = "KILLED"
             # In the midst of a wait of Ray's the handler's error comes out as another one.
-            signal = Interrupted(interruption.requested)
-            parent.tracker.finish("KILLED")
-            print(
-                f"interrupted by {signal}: what has ended is kept, and the same command goes on"
-                f" (exit code {signal.code})",
-                file=sys.stderr,
-                flush=True,
-            )
-            raise signal from None
-        parent.settle(trials)
-        trials = [replace(trial, mlflow_run_id=parent.run_id(trial)) for trial in trials]
-        winner = results.write(trials, parent.tracker)
-        if winner:
-            of_winner = of_search.config_of(winner.values)
-            register(of_winner, load_published(of_winner)[1], _ALIAS)
-            command = training_command(base, winner.values)
-            parent.tracker.set_tags({"winner": str(winner.number), "winner.in_full": command})
-        parent.tracker.finish("FINISHED")
+            raise _explained(Interrupted(interruption.requested)) from None
+        finally:
+            parent.tracker.finish(status)
     _say(results, trials, winner, parent)
 
 
@@ -101,6 +90,31 @@ def _run_trials(
             retry=search.retry_failed,
         )
     return found
+
+
+def _conclude(
+    of_search: Trials, results: Results, trials: Sequence[Trial], parent: ParentRun
+) -> Trial | None:
+    """Records what ended, writes the results, registers the winner and gives it."""
+    parent.settle(trials)
+    recorded = [replace(trial, mlflow_run_id=parent.run_id(trial)) for trial in trials]
+    winner = results.write(recorded, parent.tracker)
+    if winner:
+        of_winner = of_search.config_of(winner.values)
+        register(of_winner, load_published(of_winner)[1], _ALIAS)
+        command = training_command(results.overrides, winner.values)
+        parent.tracker.set_tags({"winner": str(winner.number), "winner.in_full": command})
+    return winner
+
+
+def _explained(signal: Interrupted) -> Interrupted:
+    print(
+        f"interrupted by {signal}: what has ended is kept, and the same command goes on"
+        f" (exit code {signal.code})",
+        file=sys.stderr,
+        flush=True,
+    )
+    return signal
 
 
 def _say(

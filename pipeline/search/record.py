@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.atomic import replacing_file
-from pipeline.config import Config, UserError
+from pipeline.config import NOT_IDENTITY, Config, UserError
 from pipeline.identity import fingerprint, flatten, to_dict
 from pipeline.manifest import Manifest
 from pipeline.search.outcome import Status, Trial
@@ -23,6 +23,7 @@ from pipeline.tracking import (
     reopen_tracker,
     tracking_uri,
 )
+from pipeline.training.run import identity
 
 _NOT_IDENTITY = (
     "num_trials",
@@ -98,21 +99,21 @@ def of_a_trial(config: Config) -> Config:
 
 
 def find_folders(config: Config) -> Folders:
-    """Of the search of a config with absolute paths."""
+    """Of the search whose trials begin with a config of absolute paths.
+
+    Raises:
+        UserError: if there are no data, or no weights to begin with.
+    """
     content = to_dict(config)
-    identity = {
-        "data": Manifest.read(config.manifest_path).fingerprint,
-        "model": content["model"],
-        "loss": content["loss"],
-        "train": content["train"],
-        "init_from": content["init_from"],
+    whole = identity(config, Manifest.read(config.manifest_path)) | {
+        "steps": {key: content["train"][key] for key in NOT_IDENTITY},
         "search": {key: v for key, v in content["search"].items() if key not in _NOT_IDENTITY},
     }
-    name = f"search-{config.name}-{config.search.name}-{fingerprint(identity)[:10]}"
+    name = f"search-{config.name}-{config.search.name}-{fingerprint(whole)[:10]}"
     work = Path(config.runs_dir) / name
     work.mkdir(parents=True, exist_ok=True)
     with replacing_file(work / "search.json") as path:
-        path.write_text(json.dumps(redact(identity), indent=1) + "\n")
+        path.write_text(json.dumps(redact(whole), indent=1) + "\n")
     return Folders(work, Path(config.results_dir) / "search" / config.search.name)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from pipeline.permutation import permute
 from pipeline.results import data_spec
 from pipeline.search.outcome import Goal, Trial, find_winner
 from pipeline.search.promotion import write_outcome
-from pipeline.search.report.importance import importances
+from pipeline.search.report.importance import Importance, importances
 from pipeline.search.report.page import SearchFacts, search_html
 from pipeline.search.report.plots import picture_importance, picture_trials, to_png
 from pipeline.search.report.table import write_table
@@ -57,24 +57,25 @@ class Results:
         winner = find_winner(trials, self.goal)
         paths = write_table(trials, self.goal, self.folder)
         write_outcome(self.folder, trials, winner, self.overrides)
-        paths += [*self._write_pictures(trials), self._write_page(trials)]
+        found = importances(trials, self.goal, seed=self.config.search.seed)
+        paths += [*self._write_pictures(trials, found), self._write_page(trials, found)]
         for path in paths:
             tracker.log_file(path)
         return winner
 
-    def _write_pictures(self, trials: Sequence[Trial]) -> list[Path]:
+    def _write_pictures(
+        self, trials: Sequence[Trial], found: Sequence[Importance]
+    ) -> Iterator[Path]:
         pictures = picture_trials(trials, self.goal)
-        for found in importances(trials, self.goal, seed=self.config.search.seed):
-            if found.shares:
-                pictures[f"importance-{found.figure}"] = picture_importance(found)
-        paths = []
+        for importance in found:
+            if importance.shares:
+                pictures[f"importance-{importance.figure}"] = picture_importance(importance)
         for name, figure in pictures.items():
-            paths.append(self.folder / f"{name}.png")
-            with replacing_file(paths[-1]) as path:
+            with replacing_file(self.folder / f"{name}.png") as path:
                 path.write_bytes(to_png(figure))
-        return paths
+            yield self.folder / f"{name}.png"
 
-    def _write_page(self, trials: Sequence[Trial]) -> Path:
+    def _write_page(self, trials: Sequence[Trial], found: Sequence[Importance]) -> Path:
         torch.set_flush_denormal(True)
         valid = ShardedSketches(self.config.manifest_path, "valid", self.config.cache)
         shown = permute(np.arange(min(_NUM_CANDIDATES, len(valid))), len(valid), key=0)
@@ -92,7 +93,7 @@ class Results:
                 overrides=self.overrides,
                 data=data,
             ),
-            importances=importances(trials, self.goal, seed=self.config.search.seed),
+            importances=found,
             sketches=packed.sketches(),
             categories=[data.categories[index] for index in packed.categories],
             seed=self.config.train.seed,

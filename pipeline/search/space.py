@@ -12,7 +12,7 @@ from pipeline.config import NOT_IDENTITY, Algorithm, Config, UserError
 from pipeline.entry import OF_AN_ENCODER
 from pipeline.loading import with_values
 
-_SEARCHED = ("model", "loss", "train", "init_from")
+_SEARCHED = ("model", "loss", "train")
 _BOUNDS = {"low", "high", "log", "step"}
 
 

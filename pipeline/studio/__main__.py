@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import socket
-import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pipeline.config import TrackingConfig, UserError
+from pipeline.config import TrackingConfig, UserError, ending_at_user_errors
+from pipeline.drawing.arguments import MODEL_HELP, STORE_HELP
 
 if TYPE_CHECKING:
     import uvicorn
@@ -26,11 +26,8 @@ examples:
 def main() -> None:
     """Serves until it is stopped with Ctrl+C."""
     arguments = _make_parser().parse_args()
-    try:
+    with ending_at_user_errors():
         _serve(arguments)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
 
 
 def _make_parser() -> argparse.ArgumentParser:
@@ -40,14 +37,9 @@ def _make_parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    text = (
-        "folder of a model, of results or of a run; *.gen.json; models:/... or runs:/...;"
-        " by default every model under results/"
-    )
+    text = f"{MODEL_HELP}; by default every model under results/"
     parser.add_argument("models", nargs="*", metavar="MODEL", help=text)
-    parser.add_argument(
-        "--tracking-uri", metavar="URI", help="MLflow's store (sqlite:///mlflow.db)"
-    )
+    parser.add_argument("--tracking-uri", metavar="URI", help=STORE_HELP)
     text = f"0 takes any free one ({DEFAULT_PORT})"
     parser.add_argument("--port", type=_port, default=DEFAULT_PORT, help=text)
     text = "name or address of this machine, for others to draw too: they need no password"

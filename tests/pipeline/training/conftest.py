@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config, SourceConfig
-from tests.experiments import make_config, make_data, write_drawings
+from pipeline.training.fit import fit
+from tests.experiments import make_config, make_data, new_store, tracked, write_drawings
+from tests.pipeline.training.trainings import Trained
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,15 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> SourceConfig:
 @pytest.fixture
 def config(source: SourceConfig, tmp_path: Path) -> Config:
     return make_config(source, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(source: SourceConfig, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    config = tracked(make_config(source, folder), new_store(folder, tmp_path_factory))
+    return Trained(config, fit(config))
+
+
+@pytest.fixture
+def recorded(config: Config, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    return tracked(config, new_store(tmp_path, tmp_path_factory))

@@ -1,37 +1,26 @@
-"""Whole trainings, short ones: what they leave, and that stopping them changes nothing."""
+"""Whole trainings, short ones: what they leave, what they are named by, what stops them."""
 
 from __future__ import annotations
 
 import math
-import os
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from mlflow.entities import Run as MlflowRun
 
 from pipeline.config import Config, Precision, Source, SourceConfig, UserError
 from pipeline.data.dataset import ShardedSketches
-from pipeline.training.callbacks import Figures, Pictures
-from pipeline.training.checkpoints import Checkpoints
-from pipeline.training.fit import FitResult, fit
+from pipeline.training.fit import fit
 from pipeline.training.module import SketchModule
-from pipeline.training.run import Run
-from sketch_model.config import Cell, Condition
 from tests.experiments import (
     NUM_DRAWINGS,
     changed,
-    command_line,
     image_steps,
-    make_config,
     make_data,
     new_store,
     read_csv,
@@ -39,93 +28,15 @@ from tests.experiments import (
     steps_of,
     tracked,
 )
-
-NUM_STEPS, VALIDATE_EVERY = 8, 2
-VALIDATIONS = list(range(VALIDATE_EVERY, NUM_STEPS + 1, VALIDATE_EVERY))
-STEPS = list(range(1, NUM_STEPS + 1))
-
-
-class PowerCut(Exception):
-    """Stops a training where nothing is prepared for it."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """An uninterrupted training, to compare others with."""
-
-    config: Config
-    result: FitResult
-
-    @property
-    def record(self) -> MlflowRun:
-        (record,) = runs(self.config.tracking.uri)
-        return record
-
-
-@pytest.fixture(scope="session")
-def uninterrupted(source: SourceConfig, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    config = tracked(make_config(source, folder), new_store(folder, tmp_path_factory))
-    return Trained(config, fit(config))
-
-
-@pytest.fixture
-def recorded(config: Config, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    return tracked(config, new_store(tmp_path, tmp_path_factory))
-
-
-def load(checkpoint: Path) -> dict[str, Any]:
-    return dict(torch.load(checkpoint, weights_only=True))
-
-
-def assert_same_training(run: Run, expected: Run) -> None:
-    """Weights, optimizer, place in the data and every figure, bit for bit."""
-    assert run.curves.read_text() == expected.curves.read_text()
-    assert run.num_steps == expected.num_steps
-    for name in ("last_checkpoint", "best_checkpoint"):
-        one, two = load(getattr(run, name)), load(getattr(expected, name))
-        assert one["global_step"] == two["global_step"]
-        assert one["validation"] == two["validation"]
-        assert one["loops"]["fit_loop"]["state_dict"] == two["loops"]["fit_loop"]["state_dict"]
-        assert one["lr_schedulers"] == two["lr_schedulers"]
-        assert one["state_dict"].keys() == two["state_dict"].keys()
-        for key, tensor in one["state_dict"].items():
-            assert torch.equal(tensor, two["state_dict"][key]), key
-        states = [content["optimizer_states"][0]["state"] for content in (one, two)]
-        for number, state in states[0].items():
-            for key, value in state.items():
-                assert torch.equal(value, states[1][number][key])
-
-
-def assert_same_record(config: Config, expected: Trained) -> None:
-    """One run that is finished, each figure of each step once, and the same values."""
-    (record,) = runs(config.tracking.uri)
-    assert record.info.status == "FINISHED"
-    steps = steps_of(expected.config.tracking.uri, expected.record)
-    assert steps_of(config.tracking.uri, record) == steps
-    assert image_steps(config.tracking.uri, record) == [0, *VALIDATIONS]
-    names = [name for name in steps if name.partition("/")[0] in ("train", "valid", "epoch")]
-    names.remove("train/sketches_per_s")
-    assert {name: record.data.metrics[name] for name in names} == {
-        name: expected.record.data.metrics[name] for name in names
-    }
-
-
-def cut_power_at(monkeypatch: pytest.MonkeyPatch, step: int, place: str) -> None:
-    """Raises in the midst of an update, before a validation, or before its checkpoint is saved."""
-    owner, name, step_before = {
-        "update": (SketchModule, "on_before_zero_grad", step - 1),
-        "validation": (Pictures, "on_validation_start", step),
-        "saving": (Checkpoints, "on_validation_end", step),
-    }[place]
-    original = getattr(owner, name)
-
-    def cut(self: Any, *arguments: Any) -> None:
-        if (self if place == "update" else arguments[0]).global_step == step_before:
-            raise PowerCut
-        original(self, *arguments)
-
-    monkeypatch.setattr(owner, name, cut)
+from tests.pipeline.training.trainings import (
+    NUM_STEPS,
+    STEPS,
+    VALIDATE_EVERY,
+    VALIDATIONS,
+    Trained,
+    assert_same_training,
+    load,
+)
 
 
 def test_training_leaves_curves_checkpoints_and_a_record(uninterrupted: Trained) -> None:
@@ -161,145 +72,6 @@ def test_the_record_has_each_step_once_and_what_a_reviewer_asks_for(uninterrupte
     assert record.data.tags["generated"] == "false"
     assert record.data.tags["data.fingerprint"] == run.identity["data"]
     assert "command" in record.data.tags
-
-
-@pytest.mark.parametrize(
-    ("step", "place", "saved_step"),
-    [(1, "update", 0), (4, "update", 2), (5, "update", 4), (6, "validation", 6), (8, "saving", 8)],
-)
-def test_a_run_that_was_cut_off_ends_as_if_it_had_not_been(
-    recorded: Config,
-    uninterrupted: Trained,
-    monkeypatch: pytest.MonkeyPatch,
-    step: int,
-    place: str,
-    saved_step: int,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """G8, G13: also where figures of steps after the last checkpoint were recorded already."""
-    with monkeypatch.context() as patch:
-        cut_power_at(patch, step, place)
-        with pytest.raises(PowerCut):
-            fit(recorded)
-    (record,) = runs(recorded.tracking.uri)
-    assert record.info.status == "FAILED"
-    capsys.readouterr()
-
-    result = fit(recorded)
-    assert f"from step {saved_step}." in capsys.readouterr().out, "it began anew"
-    assert_same_training(result.run, uninterrupted.result.run)
-    assert_same_record(recorded, uninterrupted)
-
-
-KILLED = """
-import os, signal, sys
-from pipeline.train import main
-from pipeline.training.module import SketchModule
-
-def kill(module, optimizer):
-    if module.global_step == {step} - 1:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-SketchModule.on_before_zero_grad = kill
-main()
-"""
-
-
-def test_a_run_that_was_killed_ends_as_if_it_had_not_been(
-    recorded: Config, uninterrupted: Trained
-) -> None:
-    """SIGKILL between checkpoints, through the real command; then the same config once more."""
-    command = [sys.executable, "-c", KILLED.format(step=4), *command_line(recorded)]
-    killed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert killed.returncode == -9, killed.stderr
-    folder = Path(recorded.runs_dir) / uninterrupted.result.run.folder.name
-    assert load(folder / "last.ckpt")["global_step"] == 2
-    result = fit(recorded)
-    assert_same_training(result.run, uninterrupted.result.run)
-    assert_same_record(recorded, uninterrupted)
-
-
-@pytest.mark.parametrize(
-    ("number", "place", "steps"),
-    [
-        (signal.SIGTERM, "start", [1, 2, 3, 5, 7]),
-        (signal.SIGUSR1, "update", [1, 3, 5]),
-        (signal.SIGINT, "validation", VALIDATIONS),
-    ],
-)
-def test_a_run_that_is_asked_to_stop_saves_its_step_and_ends_as_if_it_had_not_been(
-    recorded: Config,
-    uninterrupted: Trained,
-    monkeypatch: pytest.MonkeyPatch,
-    number: signal.Signals,
-    place: str,
-    steps: list[int],
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """One interruption after the other, of steps and of validations."""
-    handler = signal.getsignal(number)
-    owner, name = {
-        "start": (Figures, "on_train_batch_start"),
-        "update": (SketchModule, "on_before_zero_grad"),
-        "validation": (SketchModule, "validation_step"),
-    }[place]
-    original = getattr(owner, name)
-    for step in steps:
-
-        def ask(self: Any, *arguments: Any, at: int = step) -> Any:
-            done = (arguments[0] if place == "start" else self).global_step
-            if done == (at if place == "validation" else at - 1):
-                os.kill(os.getpid(), number)
-            return original(self, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(owner, name, ask)
-            with pytest.raises(SystemExit) as caught:
-                fit(recorded)
-        assert caught.value.code == (130 if number == signal.SIGINT else 75)
-        assert signal.getsignal(number) is handler
-        assert f"interrupted by {number.name}: the run is saved" in capsys.readouterr().err
-        (record,) = runs(recorded.tracking.uri)
-        assert record.info.status == "KILLED"
-        (folder,) = Path(recorded.runs_dir).iterdir()
-        saved = load(folder / "last.ckpt")["global_step"]
-        assert saved == step + (place == "update"), "too late for a step's losses: the next one"
-    result = fit(recorded)
-    assert_same_training(result.run, uninterrupted.result.run)
-    assert_same_record(recorded, uninterrupted)
-
-
-def test_training_further_equals_training_that_long_at_once(
-    config: Config, uninterrupted: Trained
-) -> None:
-    assert fit(changed(config, "train", max_steps=4)).run.num_steps == 4
-    assert_same_training(fit(config).run, uninterrupted.result.run)
-
-
-def hyper_cells(**changes: Any) -> dict[str, Any]:
-    cells = {"encoder_cell": Cell.hyper, "decoder_cell": Cell.hyper}
-    return cells | {"hyper_size": 5, "hyper_embedding_size": 2} | changes
-
-
-@pytest.mark.parametrize(
-    ("model", "precision"),
-    [
-        ({"encoder_cell": Cell.layer_norm, "decoder_cell": Cell.layer_norm}, Precision.fp32),
-        (hyper_cells(), Precision.fp32),
-        ({"condition": Condition.category, "input_dropout": 0.1}, Precision.fp32),
-        (hyper_cells(conditional=False, condition=Condition.category), Precision.bf16),
-    ],
-    ids=["layer_norm", "hyper", "category", "all-bf16"],
-)
-def test_every_kind_of_model_learns_and_goes_on_bit_for_bit(
-    config: Config, model: dict[str, Any], precision: Precision
-) -> None:
-    config = changed(changed(config, "model", **model), "train", precision=precision)
-    at_once = fit(replace(config, runs_dir=f"{config.runs_dir} at once")).run
-    curves = read_csv(at_once.curves)
-    assert float(curves[-1]["valid/L_R"]) < float(curves[0]["valid/L_R"]), "it learns nothing"
-    assert fit(changed(config, "train", max_steps=4)).run.num_steps == 4
-    assert_same_training(fit(config).run, at_once)
 
 
 @pytest.mark.parametrize("has_instructions", [True, False])
