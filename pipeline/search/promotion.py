@@ -27,7 +27,7 @@ def overrides_for_training(arguments: Iterable[str], searched: Iterable[str]) ->
     return [
         argument
         for argument in arguments
-        if not argument.lstrip("+").startswith(("search=", "search."))
+        if not argument.lstrip("+~").startswith(("search=", "search."))
         and argument.lstrip("+").partition("=")[0] not in fields
     ]
 
@@ -51,11 +51,16 @@ def training_command(base: Sequence[str], values: Mapping[str, Any]) -> str:
 
 
 def write_outcome(
-    folder: Path, trials: Sequence[Trial], winner: Trial | None, base: Sequence[str]
+    folder: Path,
+    trials: Sequence[Trial],
+    winner: Trial | None,
+    base: Sequence[str],
+    categories: Sequence[str],
 ) -> None:
-    """Writes what `read_trial` reads."""
+    """Writes what `write_experiment` reads."""
     content = {
         "overrides": list(base),
+        "categories": list(categories),
         "winner": None if winner is None else winner.number,
         "trials": {t.number: {"values": t.values, "figures": t.figures} for t in trials},
     }
@@ -86,7 +91,7 @@ def write_experiment(search: Path, path: Path, number: int | None) -> dict[str, 
     if path.exists():
         raise UserError(f"{path} is there already: choose another name, or remove it")
     trial = outcome["trials"][str(number)]
-    content = _experiment(path.stem, outcome["overrides"], trial["values"])
+    content = _experiment(path.stem, outcome, trial["values"])
     found = ", ".join(f"{name} {value:.4g}" for name, value in trial["figures"].items())
     with replacing_file(path) as writing:
         writing.write_text(
@@ -109,17 +114,20 @@ def _read(search: Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _experiment(name: str, overrides: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What Hydra composes to the same config, under another name."""
+def _experiment(name: str, outcome: dict[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What Hydra composes to the same config, under another name.
+
+    The categories are stated although they are inherited: dvc.yaml's stages ask for them.
+    """
     defaults: list[Any] = ["_self_"]
-    content: dict[str, Any] = {"name": name}
-    for override in overrides:
+    content: dict[str, Any] = {"name": name, "categories": outcome["categories"]}
+    for override in outcome["overrides"]:
         key, _, value = override.lstrip("+").partition("=")
         if key == "experiment":
             defaults.insert(0, value)
         elif (Path(__file__).parents[2] / "conf" / key).is_dir():
             defaults.append({f"override /{key}": value})
-        elif key != "name":
+        elif key not in ("name", "categories"):
             _put(content, key, yaml.safe_load(value))
     for path, value in values.items():
         _put(content, path, value)

@@ -56,7 +56,7 @@ class Results:
         """
         winner = find_winner(trials, self.goal)
         paths = write_table(trials, self.goal, self.folder)
-        write_outcome(self.folder, trials, winner, self.overrides)
+        write_outcome(self.folder, trials, winner, self.overrides, self.config.categories)
         found = importances(trials, self.goal, seed=self.config.search.seed)
         paths += [*self._write_pictures(trials, found), self._write_page(trials, found)]
         for path in paths:

@@ -24,6 +24,7 @@ ARGUMENTS = [
     "source=local",
     "+search=bound",
     "search.max_steps=20",
+    "~search.space.model.M",
     "+search.space.train.seed=[1,2]",
     "loss.w_KL=0.7",
     "train.batch_size=50",
@@ -42,7 +43,7 @@ def test_the_command_has_what_the_search_was_told_and_the_values_found() -> None
 @pytest.fixture
 def search(tmp_path: Path) -> Path:
     base = overrides_for_training(ARGUMENTS, VALUES)
-    write_outcome(tmp_path / "search", [TRIAL], TRIAL, base)
+    write_outcome(tmp_path / "search", [TRIAL], TRIAL, base, compose(base).categories)
     return tmp_path / "search"
 
 
@@ -53,6 +54,7 @@ def test_the_experiment_is_the_command_under_another_name(search: Path, tmp_path
     command = shlex.split(training_command(overrides_for_training(ARGUMENTS, VALUES), VALUES))
     trained = compose(command[3:])
     assert promoted.name == "promoted"
+    assert "\ncategories:\n- cat\n- sun\n" in path.read_text(), "stages of dvc.yaml read them"
     assert replace(promoted, name="multiclass", results_dir=trained.results_dir) == trained
     assert "Trial 3 of" in path.read_text()
     assert "bound_nats 51.23" in path.read_text()
