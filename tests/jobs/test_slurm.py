@@ -29,8 +29,9 @@ INTERRUPTIONS = (("scancel", "--signal=USR1"), ("scontrol", "requeue"))
 PYTHON = f"""#!/usr/bin/env bash
 if [ "$1" = -c ]; then exec {sys.executable} "$@"; fi
 trap 'kill $!; exit 75' TERM
+if [ "${{@: -1}}" = wait ]; then sleep 60 & fi
 echo begun
-if [ "${{@: -1}}" = wait ]; then sleep 60 & wait; fi
+if [ "${{@: -1}}" = wait ]; then wait; fi
 exit 3
 """
 """Stands in for training that fails, or waits until it is told to save and to end with 75."""
