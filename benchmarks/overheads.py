@@ -42,7 +42,8 @@ from pipeline.data.loader import TrainingLoader
 from pipeline.manifest import Manifest
 from pipeline.tracking import JournaledTracker
 from pipeline.training.callbacks import Pictures
-from pipeline.training.checkpoint_files import CheckpointFiles, read_checkpoint
+from pipeline.training.checkpoint_files import read_checkpoint
+from pipeline.training.checkpoint_writer import CheckpointFiles
 from pipeline.training.fit import fit
 from pipeline.training.module import SketchModule
 from sketch_model.batch import PackedBatch

@@ -1,8 +1,10 @@
 """The search: what it costs beside its trials, what ASHA saves, what a killed driver loses.
 
-    python -m benchmarks.search
+    python -m benchmarks.search                                         # all four
+    python -m benchmarks.search overhead --steps 1000 --rounds 3        # or some of them
 
-Trains small models of generated doodles; writes search_<cpu>_<date>.md into --folder.
+Trains small models of generated doodles; prints what it finds, and writes it into --folder as
+search_<cpu>_<date>.md.
 """
 
 from __future__ import annotations
@@ -36,7 +38,10 @@ from pipeline.training.interruption import Interruption
 GOAL = Goal(("rate_nats", "distortion_nats"))
 DATA = ["+experiment=smoke", "source.num_drawings=600", "tracking.enabled=false"]
 SPACE = ["search.minimize=[rate_nats,distortion_nats]", "search.algorithm=random"]
+WHAT = ("overhead", "asha", "kills", "dummies")
 LINES: list[str] = []
+_LOOP = "--loop"
+"""How this program calls itself."""
 
 
 @dataclass(frozen=True)
@@ -154,22 +159,29 @@ def overhead(folder: Path, num_trials: int, rounds: int, steps: int) -> None:
         *("search.algorithm=grid", "search.max_concurrent=1", f"search.max_steps={steps}"),
         *("search.minimize=[rate_nats,distortion_nats]", "search.validate_every=50"),
     ]
+    table = ["| round | search, s | loop, s | ratio | difference, s |", "|---|---:|---:|---:|---:|"]
     ratios = []
     for number in range(rounds):
         begun_s = time.monotonic()
         run("search", *grid, f"search.name=o{number}", folder=folder)
         search_s, begun_s = time.monotonic() - begun_s, time.monotonic()
-        command = [sys.executable, "-m", "benchmarks.search", "--loop", str(folder / f"l{number}")]
+        command = [sys.executable, "-m", "benchmarks.search", _LOOP, str(folder / f"l{number}")]
         subprocess.run(
             [*command, *grid], cwd=folder, env=_environment(), check=True, capture_output=True
         )
         loop_s = time.monotonic() - begun_s
         ratios.append(search_s / loop_s)
-        timing.report(f"search {search_s:.1f} s, loop {loop_s:.1f} s")
+        table.append(
+            f"| {number + 1} | {search_s:.1f} | {loop_s:.1f} | {ratios[-1]:.3f}"
+            f" | {search_s - loop_s:.1f} |"
+        )
+        timing.report(table[-1])
     say(
         f"{num_trials} trials of {steps} steps one after another: a search takes"
         f" {statistics.median(ratios):.3f} times a loop in one process"
-        f" ({', '.join(f'{ratio:.3f}' for ratio in ratios)}), start, table and page included"
+        f" ({', '.join(f'{ratio:.3f}' for ratio in ratios)}), start, table and page included\n\n"
+        + "\n".join(table)
+        + "\n"
     )
 
 
@@ -203,42 +215,49 @@ def asha(folder: Path, num_trials: int, steps: int) -> None:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
-    """Whatever was not switched off by 0."""
+    """What is asked for."""
     run("ingest", folder=folder)
     run("prepare", folder=folder)
-    if options.overhead_rounds:
-        overhead(folder, 6, options.overhead_rounds, 300)
-    if options.asha_trials:
-        asha(folder, options.asha_trials, 180)
-    if options.kills:
+    if "overhead" in options.what:
+        overhead(folder, options.trials, options.rounds, options.steps)
+    if "asha" in options.what:
+        asha(folder, 16, 180)
+    if "kills" in options.what:
         kills(folder, options.kills, options.seed)
-    if options.dummies:
+    if "dummies" in options.what:
         os.chdir(folder)
         dummies(folder, options.dummies)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    if sys.argv[1:2] == [_LOOP]:
+        return loop(Path(sys.argv[2]), sys.argv[3:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="*", help=f"of {', '.join(WHAT)}; all without any")
     parser.add_argument(
         "--folder", type=Path, default=Path(__file__).parent.absolute(), help="of the page"
     )
-    parser.add_argument("--dummies", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=300, help="of a trial of overhead")
+    parser.add_argument("--trials", type=int, default=6, help="of overhead")
+    parser.add_argument("--rounds", type=int, default=3, help="of overhead")
+    parser.add_argument("--dummies", type=int, default=200, help="trials")
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("--overhead-rounds", type=int, default=3)
-    parser.add_argument("--asha-trials", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("overrides", nargs="*", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    if options.loop:
-        return loop(options.loop, options.overrides)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments of kills")
+    options = parser.parse_args()
+    options.what = options.what or WHAT
+    if unknown := [what for what in options.what if what not in WHAT]:
+        parser.error(f"{', '.join(unknown)}: choose from {', '.join(WHAT)}")
     options.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         measure(options, Path(folder))
     machine = timing.describe_machine()
     hardware = "-".join(machine["cpu"].lower().split())
     path = options.folder.absolute() / f"search_{hardware}_{machine['date']}.md"
-    path.write_text("\n".join(f"- {line}" for line in LINES) + "\n")
+    page = "\n".join(f"- {line}" for line in LINES)
+    path.write_text(page + "\n")
+    print(f"{machine['cpu']}, {machine['cores']} cores, {machine['date']}\n\n{page}\n{path}")
     return None
 
 

@@ -24,7 +24,7 @@ from pipeline.config.drawings import (
 )
 from pipeline.config.error import UserError, ending_at_user_errors
 from pipeline.config.quality import QualityConfig
-from pipeline.config.search import FIGURES, Algorithm, SearchConfig
+from pipeline.config.search import FIGURES, QUALITY, Algorithm, SearchConfig
 from pipeline.config.training import (
     NOT_IDENTITY,
     RECIPE_BATCH_SIZE,
@@ -44,6 +44,7 @@ __all__ = [
     "ALL_CATEGORIES",
     "FIGURES",
     "NOT_IDENTITY",
+    "QUALITY",
     "RECIPE_BATCH_SIZE",
     "Algorithm",
     "Balance",

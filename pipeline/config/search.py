@@ -18,10 +18,20 @@ FIGURES = (
     "L_s",
     "L_p",
     "L_KL",
+    "train/L_R",
+    "train/L_s",
+    "train/L_p",
+    "train/L_KL",
 )
-"""What every trial reports of the valid split at each validation."""
+"""What every trial reports at each validation: of the valid split, where MLflow has `valid/` before
+the name, and means over the training steps since the one before. (The mean of train/loss is left
+out: it is another quantity at each w_KL, N_z and step of the annealing.)"""
+QUALITY = "quality/"
+"""Begins what a recogniser says of a trial's model at its end, as quality/samples_0.5/frechet: the
+names are MLflow's, the split is valid."""
 _OF_ONE_WEIGHT = ("loss.w_KL", "loss.KL_min", "model.N_z")
 """Fields that make the training objective another quantity at each of their values."""
+_VALID = "valid/"
 _ASHA = ("asha_figure", "asha_grace_steps", "asha_reduction")
 
 
@@ -45,11 +55,14 @@ class SearchConfig:
     """By field, a list of values to choose from, or the bounds of a range: {low: , high: }, with
     log: true for values that are even in their logarithm, and step: for every so manieth."""
     algorithm: Algorithm = Algorithm.optuna
+    """What chooses the values of the next trial."""
     num_trials: int | None = None
     """null only with algorithm=grid, which tries every combination."""
     minimize: list[str] = field(default_factory=list)
-    """Figures to make small; several give a front of trials that no other beats."""
+    """Figures to make small; several give a front of trials that no other beats. valid/L_R is L_R
+    here; rate_nats and distortion_nats are N_z L_KL and N_max L_R."""
     maximize: list[str] = field(default_factory=list)
+    """Figures to make large."""
     max_steps: int | None = None
     """Of each trial; null is train.max_steps. The winner is trained in full afterwards."""
     validate_every: int | None = None
@@ -69,7 +82,7 @@ class SearchConfig:
     cpus_per_process: float = 1.0
     """CPU cores reserved for each process of a trial, trainer.num_processes of them."""
     gpus_per_process: float = 0.0
-    """The same of GPUs; a fraction lets several trials share one."""
+    """The same of GPUs, at most 1: a fraction lets several trials share one; 0 is on CPUs."""
     max_failures: int = 3
     """How often a trial is started again whose process has died."""
     retry_failed: bool = False
@@ -78,6 +91,17 @@ class SearchConfig:
     """Of a running cluster ("auto" finds one on this machine); empty starts one here."""
 
     def __post_init__(self) -> None:
+        self.minimize = [name.removeprefix(_VALID) for name in self.minimize]
+        self.maximize = [name.removeprefix(_VALID) for name in self.maximize]
+        if self.asha_figure is not None:
+            self.asha_figure = self.asha_figure.removeprefix(_VALID)
+        self._check_numbers()
+        if self.space:
+            self._check_number_of_trials()
+            self._check_figures()
+        self._check_asha()
+
+    def _check_numbers(self) -> None:
         for name, least in (("max_concurrent", 0), ("max_failures", 0), ("gpus_per_process", 0)):
             at_least(f"search.{name}", getattr(self, name), least)
         for name, least in (
@@ -94,12 +118,13 @@ class SearchConfig:
                 f"search.cpus_per_process={self.cpus_per_process} must be above 0: a process runs"
                 " on something"
             )
-        if self.space:
-            self._check_number()
-            self._check_figures()
-        self._check_asha()
+        if self.gpus_per_process > 1:
+            raise UserError(
+                f"search.gpus_per_process={self.gpus_per_process} must be at most 1: a process"
+                " trains on one GPU; for trials on several, give trainer.num_processes"
+            )
 
-    def _check_number(self) -> None:
+    def _check_number_of_trials(self) -> None:
         is_grid = self.algorithm is Algorithm.grid
         if is_grid and self.num_trials is not None:
             raise UserError(
@@ -113,14 +138,18 @@ class SearchConfig:
 
     def _check_figures(self) -> None:
         names = [*self.minimize, *self.maximize]
-        for where, name in [("minimize or maximize", name) for name in names] + [
-            ("asha_figure", name) for name in [self.asha_figure] if name is not None
-        ]:
-            if name not in FIGURES:
+        for name in names:
+            if name not in FIGURES and not name.startswith(QUALITY):
                 raise UserError(
-                    f"search.{where} names {name!r}, which no trial reports: there are"
-                    f" {', '.join(FIGURES)}"
+                    f"search.minimize or maximize names {name!r}, by which no trials compare: there"
+                    f" are {', '.join(FIGURES)}, and with a recogniser such as"
+                    f" {QUALITY}samples_0.5/frechet"
                 )
+        if self.asha_figure is not None and self.asha_figure not in FIGURES:
+            raise UserError(
+                f"search.asha_figure={self.asha_figure!r} is not reported at each validation: there"
+                f" are {', '.join(FIGURES)}"
+            )
         if not names or len(set(names)) < len(names):
             raise UserError(
                 f"search.minimize={list(self.minimize)} and search.maximize={list(self.maximize)}"

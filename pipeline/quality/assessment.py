@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.config import Config, QualityConfig
+from pipeline.config import Config, QualityConfig, UserError
 from pipeline.data.dataset import ShardedSketches
 from pipeline.manifest import Manifest
 from pipeline.permutation import derive_key, permute
@@ -30,7 +30,7 @@ from pipeline.quality.recogniser import (
     load,
 )
 from sketch_model.annotations import Float, Int, Tensor
-from sketch_model.config import Condition
+from sketch_model.config import Condition, ModelConfig
 from sketch_model.model import SketchRNN
 
 LEFT_OUT: Final = "left_out"
@@ -81,21 +81,44 @@ def cut_in_halves(test: ShardedSketches, most: int, seed: int) -> Halves:
     )
 
 
-def quality_of(model: SketchRNN, config: Config, test: ShardedSketches) -> dict[str, Any]:
-    """Figures for metrics.json; without a recogniser that can give them, why there are none.
+class NoRecogniser(UserError):
+    """Nothing can judge the drawings of a run."""
+
+
+def find_recogniser(config: Config, test: ShardedSketches) -> tuple[Recogniser, RecogniserFacts]:
+    """What judges a model of this config by these drawings.
 
     Raises:
-        UserError: if the recogniser is damaged.
+        NoRecogniser: if there is none, or it cannot; says why, and how to get one.
+        UserError: if it is damaged.
     """
     folder = config.recogniser_dir
     try:
         network, facts = load(folder)
     except FileNotFoundError:
-        return {LEFT_OUT: f"there is no recogniser in {folder}: {_commands(config)}"}
+        raise NoRecogniser(f"there is no recogniser in {folder}: {_commands(config)}") from None
     if reason := _obstacle(facts, config, test):
-        return {LEFT_OUT: f"the recogniser in {folder} {reason}"}
+        raise NoRecogniser(f"the recogniser in {folder} {reason}")
+    return network, facts
+
+
+def quality_of(model: SketchRNN, config: Config, test: ShardedSketches) -> dict[str, Any]:
+    """Figures for metrics.json; without a recogniser that can give them, why there are none.
+
+    Args:
+        model: of the config.
+        config: of the run.
+        test: the split that the model is compared with; not the one that it was trained on.
+
+    Raises:
+        UserError: if the recogniser is damaged.
+    """
+    try:
+        network, facts = find_recogniser(config, test)
+    except NoRecogniser as reason:
+        return {LEFT_OUT: str(reason)}
     recogniser = {
-        "fingerprint": fingerprint_of(folder),
+        "fingerprint": fingerprint_of(config.recogniser_dir),
         "categories": facts.categories,
         "accuracy": facts.accuracy,
     }
@@ -139,7 +162,8 @@ class Assessor:
         to_known, _ = nearest(people.features, known)
         compare = Comparison(reference, known, float(to_known.quantile(_NEAR_QUANTILE)))
 
-        told = halves.categories if self._knows_what_it_samples else None
+        knows = _knows_what_it_samples(self.model.config, self.model.data.categories)
+        told = halves.categories if knows else None
         shown = sorted(self.config.temperatures)[len(self.config.temperatures) // 2]
         samples, reconstructions = {}, {}
         for temperature in self.config.temperatures:
@@ -162,11 +186,6 @@ class Assessor:
             "samples": samples,
             "nearest_samples": {"temperature": shown} | pairs,
         }
-
-    @property
-    def _knows_what_it_samples(self) -> bool:
-        data = self.model.data
-        return self.model.config.condition is Condition.category or len(data.categories) == 1
 
     def _judge(self, sketches: list[Sketch]) -> Judgement:
         return judge(self.network, rasterize(sketches))
@@ -238,6 +257,19 @@ def tracked(quality: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def chart_names(config: Config, categories: Sequence[str]) -> list[str]:
+    """Names of what `tracked` has of a model of this config: of people's drawings, nothing is."""
+    kinds = ["reconstructions", "samples"] if config.model.conditional else ["samples"]
+    return [
+        f"quality/{kind}_{temperature}/{chart}"
+        for kind in kinds
+        for temperature in config.quality.temperatures
+        for chart in CHARTS
+        if (kind, chart) != ("samples", "recognised")
+        or _knows_what_it_samples(config.model, categories)
+    ]
+
+
 def tags_of(quality: Mapping[str, Any]) -> dict[str, str]:
     """Whose figures they are: those of another recogniser do not compare."""
     return {} if LEFT_OUT in quality else {"recogniser": quality["recogniser"]["fingerprint"]}
@@ -281,6 +313,10 @@ def sets_of(quality: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]
             yield f"{kind} {temperature}", figures
 
 
+def _knows_what_it_samples(model: ModelConfig, categories: Sequence[str]) -> bool:
+    return model.condition is Condition.category or len(categories) == 1
+
+
 def _nearest_pairs(
     drawn: Judgement, known: Float[Tensor, "train features"], rows: NDArray[np.int64]
 ) -> dict[str, list[Any]]:
@@ -320,7 +356,7 @@ def _obstacle(facts: RecogniserFacts, config: Config, test: ShardedSketches) -> 
             f" them: ingest.{'; ingest.'.join(differences)}. With these values, {_commands(config)}"
         )
     if len(test) < 4:
-        return f"has too little to compare: {len(test)} test drawings, and it takes 4"
+        return f"has too little to compare: {len(test)} {test.split} drawings, and it takes 4"
     return ""
 
 

@@ -5,24 +5,23 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from threading import Thread
+from typing import TYPE_CHECKING
 
 from pipeline.config import Config, UserError
-from pipeline.registration import register
-from pipeline.results import load_published
-from pipeline.search import tuner
+from pipeline.search import judgement, tuner
 from pipeline.search.outcome import Goal, Trial
 from pipeline.search.progress import Progress
 from pipeline.search.promotion import overrides_for_training, training_command
 from pipeline.search.record import ParentRun, find_folders, of_a_trial, settle_paths
 from pipeline.search.report.table import CSV_NAME
-from pipeline.search.results import PAGE_NAME, Results
-from pipeline.search.space import read_space
+from pipeline.search.space import Space, read_space
 from pipeline.search.trial import FAILURE, Trials
 from pipeline.tracking import redact
 from pipeline.training.interruption import Interrupted, Interruption
 
-_ALIAS = "search-winner"
+if TYPE_CHECKING:
+    from pipeline.search.results import Results
 
 
 def run_search(config: Config, arguments: Sequence[str]) -> None:
@@ -40,8 +39,9 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
     config = settle_paths(config)
     of_trials, space = of_a_trial(config), read_space(config)
     goal = Goal(tuple(config.search.minimize), tuple(config.search.maximize))
+    if judgement.is_wanted(config):
+        judgement.check(of_trials, space)
     base = overrides_for_training(arguments, space)
-    results = Results(config, space, goal, of_trials.train.max_steps, base)
     folders = find_folders(of_trials)
     if config.search.retry_failed:
         for failure in folders.trials.glob(f"*/{FAILURE}"):
@@ -53,8 +53,9 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
         status = "FAILED"
         try:
             of_search = Trials(of_trials, folders.trials, parent.tags)
-            trials = _run_trials(of_search, results, parent, interruption)
-            winner = _conclude(of_search, results, trials, parent)
+            trials = _run_trials(of_search, space, goal, parent, interruption)
+            results = _import_results()(config, space, goal, of_trials.train.max_steps, base)
+            winner = results.conclude(of_search, trials, parent)
             status = "FINISHED"
         except SystemExit:
             if interruption.requested is None:
@@ -68,12 +69,13 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
 
 
 def _run_trials(
-    of_search: Trials, results: Results, parent: ParentRun, interruption: Interruption
+    of_search: Trials, space: Space, goal: Goal, parent: ParentRun, interruption: Interruption
 ) -> list[Trial]:
-    search, space = results.config.search, results.space
+    search = of_search.config.search
+    Thread(target=_import_results).start()  # meanwhile, the first trials begin
     found: list[Trial] = []
     num_trials = tuner.num_trials(search, space)
-    with Progress(num_trials, space, results.goal) as progress:
+    with Progress(num_trials, space, goal) as progress:
 
         def watch(trials: list[Trial], ended: Trial | None) -> None:
             found[:] = trials
@@ -83,7 +85,7 @@ def _run_trials(
         tuner.run(
             of_search,
             space,
-            results.goal,
+            goal,
             folder,
             watch,
             interruption,
@@ -92,19 +94,11 @@ def _run_trials(
     return found
 
 
-def _conclude(
-    of_search: Trials, results: Results, trials: Sequence[Trial], parent: ParentRun
-) -> Trial | None:
-    """Records what ended, writes the results, registers the winner and gives it."""
-    parent.settle(trials)
-    recorded = [replace(trial, mlflow_run_id=parent.run_id(trial)) for trial in trials]
-    winner = results.write(recorded, parent.tracker)
-    if winner:
-        of_winner = of_search.config_of(winner.values)
-        register(of_winner, load_published(of_winner)[1], _ALIAS)
-        command = training_command(results.overrides, winner.values)
-        parent.tracker.set_tags({"winner": str(winner.number), "winner.in_full": command})
-    return winner
+def _import_results() -> type[Results]:
+    """Takes seconds: with torch, matplotlib, and what serves a model."""
+    from pipeline.search.results import Results
+
+    return Results
 
 
 def _explained(signal: Interrupted) -> Interrupted:
@@ -120,6 +114,8 @@ def _explained(signal: Interrupted) -> Interrupted:
 def _say(
     results: Results, trials: Sequence[Trial], winner: Trial | None, parent: ParentRun
 ) -> None:
+    from pipeline.search.results import PAGE_NAME
+
     counts = Counter(trial.status.value for trial in trials)
     told = ", ".join(f"{num} {status}" for status, num in counts.items())
     if winner is None:

@@ -13,6 +13,7 @@ from pipeline.atomic import replacing_file
 from pipeline.config import NOT_IDENTITY, Config, UserError
 from pipeline.identity import fingerprint, flatten, to_dict
 from pipeline.manifest import Manifest
+from pipeline.search import judgement
 from pipeline.search.outcome import Status, Trial
 from pipeline.tracking import (
     JOURNAL,
@@ -67,6 +68,7 @@ def settle_paths(config: Config) -> Config:
         config,
         tracking=replace(config.tracking, uri=tracking_uri(config.tracking)),
         cache=replace(config.cache, dir=absolute(config.cache.dir)),
+        quality=replace(config.quality, recogniser=absolute(config.quality.recogniser)),
         init_from=absolute(config.init_from),
         data_dir=absolute(config.data_dir),
         shards_dir=absolute(config.shards_dir),
@@ -79,7 +81,8 @@ def of_a_trial(config: Config) -> Config:
     """The config that trials begin with: their steps, one thread per core that they reserve.
 
     Raises:
-        UserError: if the number of processes is left to a launcher, or the steps do not fit.
+        UserError: if the number of processes is left to a launcher, they would share a GPU, or the
+            steps do not fit.
     """
     search, train, trainer = config.search, config.train, config.trainer
     if 0 in (trainer.num_nodes, trainer.num_processes):
@@ -87,6 +90,12 @@ def of_a_trial(config: Config) -> Config:
             "a search starts the processes of its trials itself, so that trainer=ddp, which leaves"
             " their number to a launcher, has to say it: give trainer.num_processes and"
             " trainer.num_nodes"
+        )
+    if 0 < search.gpus_per_process < 1 < trainer.num_nodes * trainer.num_processes:
+        raise UserError(
+            f"search.gpus_per_process={search.gpus_per_process:g} must be 1 or 0 for trials of"
+            f" several processes (trainer.num_processes={trainer.num_processes}): they exchange"
+            " gradients by NCCL, which takes a GPU for each"
         )
     max_steps = search.max_steps or train.max_steps
     validate_every = search.validate_every or min(train.validate_every, max_steps)
@@ -109,6 +118,8 @@ def find_folders(config: Config) -> Folders:
         "steps": {key: content["train"][key] for key in NOT_IDENTITY},
         "search": {key: v for key, v in content["search"].items() if key not in _NOT_IDENTITY},
     }
+    if judgement.is_wanted(config):
+        whole["quality"] = judgement.identity(config)
     name = f"search-{config.name}-{config.search.name}-{fingerprint(whole)[:10]}"
     work = Path(config.runs_dir) / name
     work.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,17 +13,21 @@ from pipeline.atomic import replacing_file
 from pipeline.config import Algorithm, Config
 from pipeline.data.dataset import ShardedSketches
 from pipeline.permutation import permute
-from pipeline.results import data_spec
+from pipeline.registration import register
+from pipeline.results import data_spec, load_published
 from pipeline.search.outcome import Goal, Trial, find_winner
-from pipeline.search.promotion import write_outcome
+from pipeline.search.promotion import training_command, write_outcome
+from pipeline.search.record import ParentRun
 from pipeline.search.report.importance import Importance, importances
 from pipeline.search.report.page import SearchFacts, search_html
 from pipeline.search.report.plots import picture_importance, picture_trials, to_png
 from pipeline.search.report.table import write_table
 from pipeline.search.space import Space
+from pipeline.search.trial import Trials
 from pipeline.tracking import Tracker
 
 PAGE_NAME = "search.html"
+_ALIAS = "search-winner"
 _NUM_CANDIDATES = 50
 
 
@@ -48,6 +52,24 @@ class Results:
         """Beside what the experiment itself delivers."""
         return Path(self.config.results_dir) / "search" / self.config.search.name
 
+    def conclude(
+        self, of_search: Trials, trials: Sequence[Trial], parent: ParentRun
+    ) -> Trial | None:
+        """Records what ended, writes everything, registers the winner and gives it.
+
+        Raises:
+            UserError: if the folder cannot be written.
+        """
+        parent.settle(trials)
+        recorded = [replace(trial, mlflow_run_id=parent.run_id(trial)) for trial in trials]
+        winner = self.write(recorded, parent.tracker)
+        if winner:
+            of_winner = of_search.config_of(winner.values)
+            register(of_winner, load_published(of_winner)[1], _ALIAS)
+            command = training_command(self.overrides, winner.values)
+            parent.tracker.set_tags({"winner": str(winner.number), "winner.in_full": command})
+        return winner
+
     def write(self, trials: Sequence[Trial], tracker: Tracker) -> Trial | None:
         """Writes everything, records it, and gives the winner.
 
@@ -70,7 +92,8 @@ class Results:
         for importance in found:
             if importance.shares:
                 pictures[f"importance-{importance.figure}"] = picture_importance(importance)
-        for name, figure in pictures.items():
+        for figures, figure in pictures.items():
+            name = figures.replace("/", "-")
             with replacing_file(self.folder / f"{name}.png") as path:
                 path.write_bytes(to_png(figure))
             yield self.folder / f"{name}.png"

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import fcntl
 import json
+import os
+import socket
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.config import Config, UserError
+from pipeline.config import FIGURES, Config, UserError
 from pipeline.identity import fingerprint
 from pipeline.loading import with_values
 from pipeline.manifest import Manifest
@@ -83,35 +86,59 @@ class Trials:
 
 def train_and_publish(config: Config, tags: Tags, report: Reporter) -> None:
     """What each process of a trial does."""
+    _settle_device(config)
     from pipeline.training.fit import fit  # torch and Lightning: not needed by the driver
 
-    def tell(step: int, validation: Mapping[str, float]) -> None:
+    def tell(step: int, line: Mapping[str, float]) -> None:
         if step < config.train.max_steps:  # the last one is followed by the model's figures
-            report({STEP: step, IS_FINAL: False} | figures(config, validation))
+            report({STEP: step, IS_FINAL: False} | figures(config, line))
 
     result = fit(config, tags=tags, report=tell)
     if result.is_rank_zero:
         result.publish(config)
 
 
+def _settle_device(config: Config) -> None:
+    """A trial has the GPU that is reserved for it, or none; from others Ray hides none."""
+    reserved = config.search.gpus_per_process
+    if not reserved:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        raise UserError(
+            f"search.gpus_per_process={reserved:g} reserved a GPU of {socket.gethostname()}"
+            f" (CUDA_VISIBLE_DEVICES={visible}), and torch {torch.__version__} finds none there:"
+            " install the GPU's driver and torch's CUDA build, have Ray count the GPUs that there"
+            " are (`ray start --num-gpus`), or train on CPUs with search.gpus_per_process=0"
+        )
+
+
 def _figures_of_model(config: Config) -> dict[str, Any]:
     from pipeline.results import TRAINING_NAME  # torch
+    from pipeline.search import judgement
 
     training = json.loads((config.model_dir / TRAINING_NAME).read_text())
-    final = {STEP: training["num_steps"], IS_FINAL: True}
-    return final | figures(config, training["validation"])
+    with config.curves_path.open(newline="") as file:
+        lines = {int(line["step"]): line for line in csv.DictReader(file)}
+    line = {name: float(value) for name, value in lines[training["best_step"]].items()}
+    final = {STEP: training["num_steps"], IS_FINAL: True} | figures(config, line)
+    return final | (judgement.measure(config) if judgement.is_wanted(config) else {})
 
 
-def figures(config: Config, validation: Mapping[str, float]) -> dict[str, float]:
-    """Those of a validation, and rate and distortion in nats per drawing.
+def figures(config: Config, line: Mapping[str, float]) -> dict[str, float]:
+    """Those of a line of the curves, and rate and distortion in nats per drawing.
 
     A decoder-only model tells nothing by a latent vector: its rate is 0.
     """
     N_max = Manifest.read(config.manifest_path).N_max
+    reported = {name.removeprefix("valid/"): value for name, value in line.items()}
     return {
-        RATE: config.model.N_z * validation["L_KL"],
-        DISTORTION: N_max * validation["L_R"],
-        **validation,
+        RATE: config.model.N_z * reported["L_KL"],
+        DISTORTION: N_max * reported["L_R"],
+        **{name: reported[name] for name in FIGURES if name in reported},
     }
 
 

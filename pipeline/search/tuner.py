@@ -13,13 +13,12 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler
-from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter
-from ray.tune.search.optuna import OptunaSearch
 
-from pipeline.config import FIGURES, Algorithm, Config, SearchConfig, UserError
+from pipeline.config import FIGURES, QUALITY, Algorithm, Config, SearchConfig, UserError
 from pipeline.ray_cluster import connect
 from pipeline.search.outcome import Goal, Status, Trial
-from pipeline.search.space import Choice, Domain, Range, Space, grid
+from pipeline.search.searcher import domains, make_searcher
+from pipeline.search.space import Space, grid
 from pipeline.search.trial import (
     FAILURE,
     IS_FINAL,
@@ -37,6 +36,7 @@ _SETTINGS = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # some figures are there at the end alone
     # What a trial that is stopped may take to end its MLflow run, before its process is used again.
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "150",
     "TUNE_GLOBAL_CHECKPOINT_S": "2",  # what a killed driver forgets
@@ -63,6 +63,13 @@ def prepare(config: Config) -> None:
         if time.monotonic() >= until_s:
             raise UserError(lacking)
         time.sleep(1)
+    num_gpus = cluster.cluster_resources().get("GPU", 0)
+    if num_gpus and not config.search.gpus_per_process:
+        print(
+            f"note: of the cluster's {num_gpus:g} GPUs none is reserved, and trials train on CPUs:"
+            " give search.gpus_per_process",
+            flush=True,
+        )
 
 
 def run(
@@ -133,7 +140,11 @@ def _describe(trials: Trials, trial: Any, number: int, tune_status: str) -> Tria
         status=status,
         folder=folder,
         step=result.get(STEP, 0),
-        figures={name: result[name] for name in FIGURES if name in result},
+        figures={
+            name: value
+            for name, value in result.items()
+            if name in FIGURES or name.startswith(QUALITY)
+        },
         duration_s=result.get("time_total_s", 0.0),
         error=_explain(trial, folder) if status is Status.failed else "",
     )
@@ -222,16 +233,12 @@ def _new_tuner(
 ) -> tune.Tuner:
     search = config.search
     is_grid = search.algorithm is Algorithm.grid
-    domains = {
-        path: tune.grid_search(list(domain.values)) if is_grid else _domain(domain)
-        for path, domain in space.items()
-    }
     return tune.Tuner(
         trainable,
-        param_space=domains,
+        param_space=domains(space, search.algorithm),
         tune_config=tune.TuneConfig(
             num_samples=1 if is_grid else num_trials(search, space),
-            search_alg=_searcher(search, goal, _num_at_once(config)),
+            search_alg=make_searcher(search, goal, _num_at_once(config)),
             scheduler=_asha(config) if search.asha else None,
             reuse_actors=True,  # importing torch takes seconds
         ),
@@ -258,19 +265,6 @@ def _num_at_once(config: Config) -> int:
     )
 
 
-def _searcher(search: SearchConfig, goal: Goal, num_at_once: int) -> Any:
-    if search.algorithm is not Algorithm.optuna:
-        return BasicVariantGenerator(max_concurrent=num_at_once, random_state=search.seed)
-    modes = ["min"] * len(goal.minimize) + ["max"] * len(goal.maximize)
-    is_single = len(modes) == 1
-    searcher = OptunaSearch(
-        metric=goal.names[0] if is_single else list(goal.names),
-        mode=modes[0] if is_single else modes,
-        seed=search.seed,
-    )
-    return ConcurrencyLimiter(searcher, num_at_once) if num_at_once else searcher
-
-
 def _asha(config: Config) -> ASHAScheduler:
     search = config.search
     figure = search.asha_figure or "bound_nats"
@@ -282,22 +276,6 @@ def _asha(config: Config) -> ASHAScheduler:
         grace_period=search.asha_grace_steps or config.train.validate_every,
         reduction_factor=search.asha_reduction or _DEFAULT_REDUCTION,
     )
-
-
-def _domain(domain: Domain) -> Any:
-    match domain:
-        case Choice(values):
-            return tune.choice(list(values))
-        case Range(low, high, log=True) if domain.is_whole:
-            return tune.lograndint(int(low), int(high) + 1)
-        case Range(low, high, log=True):
-            return tune.loguniform(low, high)
-        case Range(step=float() | int()):
-            return tune.choice(list(domain.values))
-        case Range(low, high) if domain.is_whole:
-            return tune.randint(int(low), int(high) + 1)
-        case Range(low, high):
-            return tune.uniform(low, high)
 
 
 def _restore(folder: Path, trainable: Any, retry: bool) -> tune.Tuner | None:

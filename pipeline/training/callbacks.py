@@ -42,6 +42,8 @@ class Figures(Callback):
         self._learning_rate = 0.0
         self._last_line = 0
         """Step of the last line of the curves."""
+        self.line: dict[str, float] = {}
+        """What this process has added to the curves last, without the step."""
 
     def state_dict(self) -> dict[str, Any]:
         """Means that are not complete."""
@@ -108,8 +110,9 @@ class Figures(Callback):
         validation = {f"valid/{name}": value for name, value in module.validation.items()}
         training = {f"train/{name}": v for name, v in self._since_validation.take().items()}
         self._tracker.log_metrics(validation, step)
+        self.line = training | validation
         if trainer.is_global_zero:
-            append_csv(self._curves, {"step": step} | training | validation)
+            append_csv(self._curves, {"step": step} | self.line)
         self._last_line = step
         self._clock.restart(step)
 
@@ -167,15 +170,14 @@ class Pictures(Callback):
 
 
 class Report(Callback):
-    """Tells somebody of each validation."""
+    """Tells somebody of each line of the curves."""
 
-    def __init__(self, report: Callable[[int, Mapping[str, float]], None]) -> None:
-        self._report = report
+    def __init__(self, report: Callable[[int, Mapping[str, float]], None], of: Figures) -> None:
+        self._report, self._figures = report, of
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Hands on its figures."""
-        assert isinstance(module, SketchModule)
-        self._report(trainer.global_step, module.validation)
+        self._report(trainer.global_step, self._figures.line)
 
 
 class Progress(TQDMProgressBar):

@@ -1,4 +1,4 @@
-"""Checkpoints on disk: whole or not at all, checked before they are used, and two of them."""
+"""Checkpoints on disk, checked before they are used; `checkpoint_writer` writes them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import torch
-from pytorch_lightning.plugins.io import TorchCheckpointIO
-
-from pipeline.atomic import replacing_file
 from pipeline.config import UserError
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
@@ -24,44 +20,14 @@ class DamagedCheckpoint(UserError):
     """A checkpoint that is not what was written."""
 
 
-class CheckpointFiles(TorchCheckpointIO):
-    """Writes a file beside the old one, syncs it and renames it; `last` becomes `previous` first.
-
-    A file is a zip archive, as `torch.save` makes it, with a CRC-32 of each of its parts.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
-    ) -> None:
-        """Writes a checkpoint; what was there before is intact until it is complete.
-
-        Raises:
-            UserError: if it cannot be written, for example because the disk is full.
-        """
-        target = Path(path)
-        with replacing_file(target) as writing:
-            _write(checkpoint, writing)
-            if target.name == LAST and target.exists():
-                os.replace(target, target.with_name(PREVIOUS))
-
-
-def _write(checkpoint: dict[str, Any], path: Path) -> None:
-    """`torch.save`, which hides what a disk says behind an error of its own."""
-    try:
-        with path.open("wb") as file:
-            torch.save(checkpoint, file)
-    except RuntimeError as error:
-        if isinstance(error.__context__, OSError):
-            raise error.__context__ from error
-        raise
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """The content of a checkpoint, memory-mapped: tensors, numbers and names, never code.
 
     Raises:
         DamagedCheckpoint: if a checksum does not fit or it cannot be read; says what is the matter.
     """
+    import torch  # here, because names of checkpoints are wanted without it
+
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

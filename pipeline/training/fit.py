@@ -79,7 +79,7 @@ def fit(
     Args:
         config: of the run.
         tags: what else its MLflow run is found by.
-        report: called with step and figures at each validation, in every process.
+        report: called at each validation with its step and line of the curves, in every process.
 
     Raises:
         UserError: if the data are not there, the tracking store cannot be written, the run's
@@ -264,12 +264,14 @@ def _train(
     if config.init_from and checkpoint is None:
         initial_weights.load(model, config.init_from)
     module = SketchModule(config, model, run.identity)
+    figures = Figures(tracker, run.curves, len(train), config.tracking.log_every)
     callbacks = [
-        *_callbacks(config, run, tracker, train, valid),
+        figures,
+        *_callbacks(config, tracker, valid),
         Checkpoints(run.folder, config.train, interruption),
     ]
     if report is not None:
-        callbacks.append(Report(report))
+        callbacks.append(Report(report, figures))
     trainer = make_trainer(config, launch, run.folder, callbacks)
     sketches: ShardedSketches | ResidentSketches = train
     if config.trainer.resident:
@@ -311,10 +313,7 @@ def _stream(config: Config, train: ShardedSketches) -> Stream:
     )
 
 
-def _callbacks(
-    config: Config, run: Run, tracker: Tracker, train: ShardedSketches, valid: ShardedSketches
-) -> Iterator[Callback]:
-    yield Figures(tracker, run.curves, len(train), config.tracking.log_every)
+def _callbacks(config: Config, tracker: Tracker, valid: ShardedSketches) -> Iterator[Callback]:
     shown = permute(np.arange(min(_NUM_PICTURES, len(valid))), len(valid), key=0)
     yield Pictures(tracker, valid.gather(shown))
     yield Progress(config.train.max_steps)

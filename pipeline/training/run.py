@@ -13,7 +13,6 @@ from typing import Any
 from pipeline.config import NOT_IDENTITY, Config, UserError
 from pipeline.identity import fingerprint, flatten, to_dict
 from pipeline.manifest import Manifest
-from pipeline.training import initial_weights
 from pipeline.training.checkpoint_files import BEST, LAST, newest_checkpoint
 
 FORMAT_VERSION = 2
@@ -32,6 +31,8 @@ def identity(config: Config, manifest: Manifest) -> dict[str, Any]:
     train = {key: v for key, v in content["train"].items() if key not in NOT_IDENTITY}
     begins_with = {}
     if config.init_from:
+        from pipeline.training import initial_weights  # torch: no need of a search's driver
+
         begins_with = {"init_from": initial_weights.fingerprint(config.init_from)}
     return {
         "data": manifest.fingerprint,

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy, Strategy
 
 from pipeline.config import Config, Precision
-from pipeline.training.checkpoint_files import CheckpointFiles
+from pipeline.training.checkpoint_writer import CheckpointFiles
 from pipeline.training.launch import Launch, LaunchEnvironment
 
 _PRECISION: dict[Precision, Literal["32-true", "bf16-mixed", "16-mixed"]] = {

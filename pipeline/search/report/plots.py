@@ -23,7 +23,7 @@ from pipeline.search.report.terms import in_picture, term_of
 
 _VARIABLES = {INK: "ink", MUTED: "muted", RULE: "rule", TILE: "tile", ACCENT: "given"}
 """The page's own colours, so that a picture inside it is light or dark as the page is."""
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 11,
     "text.color": INK,
@@ -55,7 +55,7 @@ def picture_trials(trials: Sequence[Trial], goal: Goal) -> dict[str, Figure]:
     """
     if not pareto_front(trials, goal):
         return {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         if len(goal.names) > 1:
             names = sorted(goal.names, key=lambda name: name != RATE)  # across, as in the paper
             pairs = itertools.combinations(names, 2)
@@ -74,7 +74,7 @@ def picture_importance(importance: Importance) -> Figure:
     """
     if not importance.shares:
         raise ValueError(f"there are no shares to draw: {importance.reason}")
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         shares = list(importance.shares.values())
         figure = _figure(1.7 + 0.5 * len(shares))
         axes = figure.add_subplot()
@@ -99,7 +99,7 @@ def picture_importance(importance: Importance) -> Figure:
 def to_png(figure: Figure) -> bytes:
     """For MLflow; on a light ground."""
     buffer = io.BytesIO()
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=150, metadata={"Software": None})
     return buffer.getvalue()
 
@@ -108,7 +108,7 @@ def to_svg(figure: Figure) -> str:
     """An `<svg>` element that takes the colours of the page it stands in."""
     buffer = io.StringIO()
     nothing = {"Date": None, "Creator": None, "Format": None, "Type": None}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -189,14 +189,17 @@ def _draw(
 def _finish(figure: Figure, axes: Axes, trials: Sequence[Trial], points: Sequence[_Point]) -> None:
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     num_beyond = sum(not (left <= p.x <= right and bottom <= p.y <= top) for p in points)
+    counts = Counter(trial.status for trial in trials)
+    num_stopped = sum(point.trial.status is Status.stopped for point in points)
+    num_without = counts[Status.stopped] - num_stopped  # drawings are judged at a trial's end
     beyond = f"; {num_beyond} beyond the frame" if num_beyond else ""
+    beyond += f"; {num_without} without the figures" if num_without else ""
     told = {
         Status.finished: "finished",
         Status.stopped: f"stopped early (hollow{beyond})",
         Status.failed: "failed (not drawn)",
         Status.unfinished: "unfinished (not drawn)",
     }
-    counts = Counter(trial.status for trial in trials)
     lines = [f"{counts[status]} {words}" for status, words in told.items() if counts[status]]
     _caption(
         axes, "\n".join([", ".join(lines[:2]), *([", ".join(lines[2:])] if lines[2:] else [])])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pipeline.config import QUALITY
 from pipeline.report import page
 
 
@@ -74,6 +75,31 @@ _TERMS = {
     ),
 }
 
+_OF_DRAWINGS = {
+    "recognised": Term(
+        "share recognised", "", "", "The share that the recogniser takes for what it should be."
+    ),
+    "recognised_as_any": Term(
+        "share recognised as any", "", "", "The share taken for one of the run's categories."
+    ),
+    "diversity": Term(
+        "diversity", "", "", "Mean distance of two drawings, to the recogniser's eye."
+    ),
+    "frechet": Term(
+        "Fréchet distance", "", "", "How far the drawings as a whole are from people's."
+    ),
+    "nearest_median": Term(
+        "distance from training", "", "", "Median distance to the nearest training drawing."
+    ),
+    "near": Term(
+        "share near training",
+        "",
+        "",
+        "The share nearer to a training drawing than the nearest twentieth of people's are: copies"
+        " raise it.",
+    ),
+}
+"""Of what a model draws, as `pipeline.quality` measures it."""
 _FIELDS = {
     "loss.w_KL": r"$w_\mathrm{KL}$",
     "loss.KL_min": r"$\mathrm{KL}_\mathrm{min}$",
@@ -86,6 +112,14 @@ _LONGEST = 24
 
 def term_of(figure: str) -> Term:
     """Of a figure; one that is not known is named as it is."""
+    if figure.startswith(QUALITY):
+        _, drawings, chart = figure.split("/")
+        kind, _, temperature = drawings.partition("_")
+        term = _OF_DRAWINGS[chart]
+        meaning = (
+            f"{term.meaning} Drawn at the end of each trial, and compared with the valid split."
+        )
+        return replace(term, name=f"{term.name} ({kind}, τ = {temperature})", meaning=meaning)
     return _TERMS.get(figure, Term(in_picture(figure), "", "", ""))
 
 

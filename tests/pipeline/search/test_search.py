@@ -18,15 +18,25 @@ from mlflow import MlflowClient
 
 import sketch_model
 from pipeline.config import Algorithm, Config, SearchConfig, UserError
+from pipeline.data.dataset import ShardedSketches
+from pipeline.entry import compose
+from pipeline.quality.assessment import quality_of
+from pipeline.quality.assessment import tracked as tracked_quality
 from pipeline.search.driver import run_search
 from tests.experiments import (
+    changed,
     command_line,
     make_config,
     make_data,
     new_store,
+    read_csv,
     tracked,
     write_drawings,
 )
+from tests.pipeline.search.recognisers import save_untrained
+
+SEARCHED = "train.learning_rate"
+JUDGED = "quality/samples_0.5/diversity"
 
 pytestmark = pytest.mark.dist
 
@@ -46,6 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def base(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
     config = make_config(write_drawings(folder / "bucket"), folder)
     make_data(config)
+    config = changed(config, "quality", temperatures=[0.5])
+    save_untrained(config)
     return tracked(config, new_store(folder, tmp_path_factory))
 
 
@@ -64,33 +76,63 @@ def read_trials(config: Config) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def searched(base: Config) -> Config:
-    """A grid, half of whose trials cannot go well."""
-    space = {"loss": {"w_KL": [0.1, 1.0]}, "train": {"learning_rate": [0.01, 1e30]}}
-    config = with_search(base, "grid", space, algorithm=Algorithm.grid, num_trials=None)
+    """A trial that goes well, one that cannot, and one that is behind."""
+    options = {"algorithm": Algorithm.grid, "num_trials": None, "max_concurrent": 1}
+    config = with_search(
+        base,
+        "grid",
+        {"train": {"learning_rate": [0.01, 1e30, 1e-5]}},
+        **options,
+        maximize=[JUDGED],
+        asha=True,
+        asha_figure="train/L_R",
+        asha_reduction=2,
+    )
     run_search(config, ["+experiment=tiny", "source=local"])
     return config
 
 
-def test_what_fails_is_recorded_with_its_error_and_does_not_end_the_search(
+def test_what_fails_or_is_behind_is_recorded_and_does_not_end_the_search(
     searched: Config,
 ) -> None:
-    for row in read_trials(searched):
-        fails = float(row["train.learning_rate"]) > 1
-        assert row["status"] == ("failed" if fails else "finished")
-        assert ("lower train.learning_rate" in row["error"]) == fails
-        assert row["step"] == ("0" if fails else "8")
+    found = read_trials(searched)
+    assert [row["status"] for row in found] == ["finished", "failed", "stopped"]
+    assert [row["step"] for row in found] == ["8", "0", "2"]
+    assert ["lower train.learning_rate" in row["error"] for row in found] == [False, True, False]
 
 
 def test_a_trials_figures_are_those_of_its_model(searched: Config) -> None:
-    for row in read_trials(searched):
-        if row["status"] == "finished":
-            training = Path(row["folder"]) / "results" / "model" / "training.json"
-            validation = json.loads(training.read_text())["validation"]
-            model = sketch_model.load(training.parent)
-            assert float(row["rate_nats"]) == pytest.approx(model.config.N_z * validation["L_KL"])
-            assert float(row["distortion_nats"]) == pytest.approx(
-                model.data.N_max * validation["L_R"]
-            )
+    row, _, stopped = read_trials(searched)
+    training = Path(row["folder"]) / "results" / "model" / "training.json"
+    content = json.loads(training.read_text())
+    validation = content["validation"]
+    assert {name: float(row[name]) for name in validation} == validation
+    model = sketch_model.load(training.parent)
+    assert float(row["rate_nats"]) == pytest.approx(model.config.N_z * validation["L_KL"])
+    assert float(row["distortion_nats"]) == pytest.approx(model.data.N_max * validation["L_R"])
+    (line,) = [
+        line
+        for line in read_csv(training.parents[1] / "curves.csv")
+        if line["step"] == str(content["best_step"])
+    ]
+    assert float(row["train/L_R"]) == float(line["train/L_R"])
+    assert float(stopped["train/L_R"]) > float(line["train/L_R"])
+
+
+def test_drawings_are_judged_at_a_trials_end(searched: Config) -> None:
+    row, *others = read_trials(searched)
+    model = sketch_model.load(Path(row["folder"]) / "results" / "model")
+    valid = ShardedSketches(searched.manifest_path, "valid")
+    expected = tracked_quality(quality_of(model, searched, valid))
+    judged = {name: float(row[name]) for name in expected}
+    assert judged == pytest.approx(expected)
+    assert not any(other[JUDGED] for other in others)
+    run = MlflowClient(searched.tracking.uri).get_run(row["mlflow_run_id"])
+    assert run.data.metrics[JUDGED] == pytest.approx(expected[JUDGED])
+    assert run.data.tags["quality.split"] == "valid"
+    results = Path(searched.results_dir) / "search" / "grid"
+    assert "large diversity (samples, τ = 0.5)" in (results / "search.html").read_text()
+    assert (results / "rate_nats-quality-samples_0.5-diversity.png").exists()
 
 
 def test_mlflow_has_a_parent_a_child_per_trial_and_the_winner_under_an_alias(
@@ -108,16 +150,17 @@ def test_mlflow_has_a_parent_a_child_per_trial_and_the_winner_under_an_alias(
     children = [r for r in runs if r.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
     rows = {row["mlflow_run_id"]: row for row in read_trials(searched)}
     assert {child.info.run_id for child in children} == rows.keys()
+    ends = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
     for child in children:
         row = rows[child.info.run_id]
-        assert child.info.status == ("FAILED" if row["status"] == "failed" else "FINISHED")
-        assert float(child.data.params["loss.w_KL"]) == float(row["loss.w_KL"])
+        assert child.info.status == ends[row["status"]]
+        assert float(child.data.params[SEARCHED]) == float(row[SEARCHED])
     assert parent.info.status == "FINISHED"
     names = {file.path for file in client.list_artifacts(parent.info.run_id)}
     assert {"trials.csv", "trials.parquet", "search.html"} <= names
     (winner,) = [row for row in rows.values() if row["is_winner"] == "true"]
     assert parent.data.tags["winner"] == winner["number"]
-    assert f"loss.w_KL={winner['loss.w_KL']}" in parent.data.tags["winner.in_full"]
+    assert f"{SEARCHED}={winner[SEARCHED]}" in parent.data.tags["winner.in_full"]
     version = client.get_model_version_by_alias("tiny", "search-winner")
     assert version.run_id == winner["mlflow_run_id"]
 
@@ -125,64 +168,55 @@ def test_mlflow_has_a_parent_a_child_per_trial_and_the_winner_under_an_alias(
 def test_the_same_command_repeats_nothing(searched: Config) -> None:
     logs = [*Path(searched.runs_dir).glob("search-tiny-grid-*/trials/*/log.txt")]
     before = [log.read_bytes() for log in logs]
-    assert len(logs) == 4
+    assert len(logs) == 3
     rows = read_trials(searched)
     run_search(searched, ["+experiment=tiny", "source=local"])
     assert [log.read_bytes() for log in logs] == before
     assert read_trials(searched) == rows
 
 
-def test_trials_that_are_behind_are_stopped(base: Config) -> None:
-    space = {"train": {"learning_rate": [0.01, 1e-5]}}
-    options = {"algorithm": Algorithm.grid, "num_trials": None, "max_concurrent": 1}
-    config = with_search(
-        base, "asha", space, **options, asha=True, asha_reduction=2, minimize=["bound_nats"]
-    )
-    run_search(config, [])
-    assert [row["status"] for row in read_trials(config)] == ["finished", "stopped"]
-    client = MlflowClient(config.tracking.uri)
-    assert client.get_run(read_trials(config)[1]["mlflow_run_id"]).info.status == "KILLED"
-
-
-def test_more_trials_are_asked_for_and_the_old_ones_are_there(base: Config) -> None:
-    space = {"loss": {"w_KL": {"low": 0.1, "high": 1.0}}}
-    run_search(with_search(base, "more", space, num_trials=1), [])
-    config = with_search(base, "more", space, num_trials=2)
-    run_search(config, [])
-    first, second = read_trials(config)
-    assert first["folder"] != second["folder"]
-    assert Path(first["folder"], "log.txt").read_text().count("Training to step") == 1
-
-
-def test_no_trial_begins_that_no_machine_can_run(base: Config) -> None:
-    config = with_search(base, "gpu", {"loss": {"w_KL": [0.1, 1.0]}}, gpus_per_process=0.5)
-    with pytest.raises(UserError, match=r"needs 0\.5 GPUs .* the cluster has 0"):
-        run_search(config, [])
-    assert not [*Path(base.runs_dir).glob("search-tiny-gpu-*/trials")]
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 75), (signal.SIGKILL, -9)])
-def test_a_search_whose_driver_is_ended_goes_on(
-    base: Config, number: signal.Signals, code: int
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gpus_per_process": 0.5}, r"needs 0\.5 GPUs .* the cluster has 0"),
+        ({"maximize": ["quality/people/diversity"]}, r"which not every trial has: of quality/ "),
+    ],
+)
+def test_no_trial_begins_that_cannot_go_well(
+    base: Config, settings: dict[str, Any], message: str
 ) -> None:
-    name = f"ended-by-{number.name}"
-    command = [
-        *(sys.executable, "-m", "pipeline.search", *command_line(base)),
-        *(f"search.name={name}", "+search.space.loss.w_KL={low:0.1,high:1.0}"),
-        *("search.algorithm=random", "search.num_trials=3", "search.max_concurrent=1"),
-        "search.minimize=[rate_nats,distortion_nats]",
+    config = with_search(base, "none", {"loss": {"w_KL": [0.1, 1.0]}}, **settings)
+    with pytest.raises(UserError, match=message):
+        run_search(config, [])
+    assert not [*Path(base.runs_dir).glob("search-tiny-none-*/trials")]
+
+
+def test_a_search_whose_driver_is_ended_goes_on_and_is_extended(base: Config) -> None:
+    overrides = [
+        *command_line(base),
+        *("search.name=ended", "+search.space.loss.w_KL={low:0.1,high:1.0}"),
+        *("search.algorithm=optuna", "search.num_trials=3", "search.max_concurrent=1"),
+        f"search.minimize=[rate_nats,{JUDGED}]",
+        "quality.temperatures=[0.5]",
     ]
-    finished = f"search-tiny-{name}-*/trials/*/results/model"
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
-        assert driver.stdout is not None
-        assert "trial 1 finished" in driver.stdout.readline()
-        driver.send_signal(number)
-    assert driver.returncode == code
-    assert 1 <= len([*Path(base.runs_dir).glob(finished)]) < 3
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
-    assert "search is done: 3 finished" in result.stdout
-    rows = read_trials(with_search(base, name, {}))
-    assert {row["number"] for row in rows} == {"1", "2", "3"}
-    assert len({row["folder"] for row in rows}) == 3
-    assert Path(rows[0]["folder"], "log.txt").read_text().count("Training to step") == 1
+    command = [sys.executable, "-m", "pipeline.search", *overrides]
+    for number, code, trial in ((signal.SIGUSR1, 75, 1), (signal.SIGKILL, -9, 2)):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+            assert driver.stdout is not None
+            # What was forgotten of the last two seconds is told again, from the trial's folder.
+            assert any(f"trial {trial} finished" in line for line in driver.stdout)
+            driver.send_signal(number)
+        assert driver.returncode == code
+    models = "search-tiny-ended-*/trials/*/results/model"
+    assert 2 <= len([*Path(base.runs_dir).glob(models)]) < 4
+    config = compose(overrides)
+    run_search(config, overrides)
+    ended = read_trials(config)
+    assert [row["status"] for row in ended] == ["finished"] * 3
+    assert len({row["folder"] for row in ended}) == 3
+    assert Path(ended[0]["folder"], "log.txt").read_text().count("Training to step") == 1
+    run_search(changed(config, "search", num_trials=4), overrides)
+    extended = read_trials(config)
+    assert len(extended) == 4
+    assert {row["folder"] for row in ended} < {row["folder"] for row in extended}
+    assert Path(ended[0]["folder"], "log.txt").read_text().count("Training to step") == 1

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.config import Algorithm, Config, SearchConfig, UserError
 from pipeline.entry import compose
+from pipeline.search.record import of_a_trial
 from pipeline.search.space import Choice, Range, grid, read_space
 
 SEARCH: dict[str, Any] = {"algorithm": "random", "num_trials": 3, "minimize": ["bound_nats"]}
@@ -88,17 +89,21 @@ def test_a_decoder_only_model_does_not_read_the_weight_of_its_latent_vector() ->
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"minimize": ["recognised"]}, "which no trial reports"),
+        ({"minimize": ["recognised"]}, "there are rate_nats, .*quality/samples_0.5/frechet"),
+        ({"minimize": ["train/loss"]}, "by which no trials compare"),
+        ({"minimize": ["test/L_R"]}, "by which no trials compare"),
+        ({"asha": True, "asha_figure": "quality/samples_0.5/near"}, "not reported at each"),
         ({"minimize": ["objective"]}, "another quantity at each"),
         ({"asha": True, "asha_figure": "objective"}, "another quantity at each"),
         ({"minimize": []}, "at least one figure"),
-        ({"minimize": ["L_R"], "maximize": ["L_R"]}, "each of them once"),
+        ({"minimize": ["L_R"], "maximize": ["valid/L_R"]}, "each of them once"),
         ({"num_trials": None}, "goes on for ever"),
         ({"num_trials": 0}, "must be at least 1"),
         ({"algorithm": Algorithm.grid}, "tries every combination"),
         ({"asha_reduction": 2}, "with search.asha=true alone"),
         ({"cpus_per_process": 0.0}, "must be above 0"),
         ({"gpus_per_process": -0.5}, "must be at least 0"),
+        ({"gpus_per_process": 2.0}, "must be at most 1"),
     ],
 )
 def test_settings_that_would_fail_every_trial_are_refused(
@@ -106,3 +111,24 @@ def test_settings_that_would_fail_every_trial_are_refused(
 ) -> None:
     with pytest.raises((UserError, ValueError), match=message):
         with_space({"loss": {"w_KL": [0.5, 1.0]}}, **(SEARCH | changes))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "search", "message"),
+    [
+        (["trainer=ddp"], {}, "has to say it"),
+        (["trainer.num_processes=2"], {"gpus_per_process": 0.5}, "takes a GPU for each"),
+        ([], {"max_steps": 10, "validate_every": 20}, r"of search\.max_steps"),
+    ],
+)
+def test_trials_that_cannot_be_trained_are_refused(
+    overrides: list[str], search: dict[str, Any], message: str
+) -> None:
+    config = with_space({"model": {"M": [5, 10]}}, *overrides, **search)
+    with pytest.raises(UserError, match=message):
+        of_a_trial(config)
+
+
+def test_a_figure_of_the_valid_split_may_be_named_as_mlflow_names_it() -> None:
+    search = with_space({"model": {"M": [5, 10]}}, minimize=["valid/L_s"]).search
+    assert search.minimize == ["L_s"]

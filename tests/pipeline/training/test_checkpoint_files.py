@@ -18,11 +18,11 @@ from pipeline.training.checkpoint_files import (
     BEST,
     LAST,
     PREVIOUS,
-    CheckpointFiles,
     DamagedCheckpoint,
     newest_checkpoint,
     read_checkpoint,
 )
+from pipeline.training.checkpoint_writer import CheckpointFiles
 from pipeline.training.fit import fit
 from tests.experiments import changed, command_line
 

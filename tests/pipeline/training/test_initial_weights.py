@@ -67,6 +67,10 @@ def test_weights_that_do_not_fit_are_an_error_with_both_sides(
     begun = replace(config, init_from=str(teacher.folder))
     with pytest.raises(UserError, match=r"is \[32\] there and \[40\] here .*model\.\*"):
         fit(changed(begun, "model", decoder_size=10))
+    publish(config, teacher.best_checkpoint, teacher.curves, {})
+    of_model = replace(begun, init_from=str(config.model_dir))
+    with pytest.raises(UserError, match=r"cells and sizes: model\.decoder_size=8$"):
+        fit(changed(of_model, "model", decoder_size=10, recurrent_dropout=0.2))
     with pytest.raises(UserError, match=r"missing"):
         fit(changed(begun, "model", encoder_cell=Cell.layer_norm))
     told = changed(config, "model", condition=Condition.category)

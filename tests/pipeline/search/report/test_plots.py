@@ -77,6 +77,9 @@ def test_the_frame_is_of_the_finished_and_says_what_it_leaves_out() -> None:
     (figure,) = picture_trials(far, RATE_DISTORTION).values()
     assert figure.axes[0].get_ylim()[1] < 1e3
     assert "1 beyond the frame" in figure.axes[0].get_title(loc="left")
+    del far[6].figures["distortion_nats"]
+    (figure,) = picture_trials(far, RATE_DISTORTION).values()
+    assert "(hollow; 1 without the figures)" in figure.axes[0].get_title(loc="left")
 
 
 def test_colour_shape_and_size_are_of_three_fields() -> None:
