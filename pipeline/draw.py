@@ -10,8 +10,8 @@ import argparse
 import time
 from typing import TYPE_CHECKING
 
-from pipeline.config import TrackingConfig, UserError, ending_at_user_errors
-from pipeline.drawing.arguments import make_parser
+from pipeline.config import UserError, ending_at_user_errors
+from pipeline.drawing.arguments import make_parser, read_store
 
 if TYPE_CHECKING:
     from pipeline.drawing.artist import Artist
@@ -29,7 +29,8 @@ def main() -> None:
 def _run(arguments: argparse.Namespace) -> None:
     from pipeline.drawing import outputs
 
-    _check(arguments)
+    if arguments.animate and not any(path.suffix == ".svg" for path in arguments.out):
+        raise UserError("--animate is of SVG files: add --out FILE.svg")
     for path in arguments.out:
         outputs.check_path(path)
     artist, given = _prepare(arguments)
@@ -45,26 +46,16 @@ def _run(arguments: argparse.Namespace) -> None:
         print(f"wrote {path} ({path.stat().st_size / 1e3:,.1f} kB)")
 
 
-def _check(arguments: argparse.Namespace) -> None:
-    """Refuses what would not be read."""
-    if arguments.animate and not any(path.suffix == ".svg" for path in arguments.out):
-        raise UserError("--animate is of SVG files: add --out FILE.svg")
-    if arguments.tracking_uri and not arguments.model.startswith(("models:/", "runs:/")):
-        raise UserError(
-            f"--tracking-uri is not read: --model {arguments.model} is no model of MLflow"
-            " (models:/... or runs:/...)"
-        )
-
-
 def _prepare(arguments: argparse.Namespace) -> tuple[Artist, list[Given]]:
     """The model, and the drawings it is given, as far as it can read them."""
+    tracking = read_store(arguments.tracking_uri, [arguments.model])
+
     import torch
 
     from pipeline.drawing import fitting, inputs
     from pipeline.drawing.artist import Artist
     from pipeline.drawing.models import load_model
 
-    tracking = TrackingConfig(uri=arguments.tracking_uri) if arguments.tracking_uri else None
     found = load_model(arguments.model, tracking, arguments.data)
     names = getattr(arguments, "drawings", [])
     if arguments.data and not found.is_run and not any(map(inputs.is_stored, names)):

@@ -1,4 +1,4 @@
-"""`python -m pipeline.export FORMAT --model FOLDER --out PATH`: a model for other programs.
+"""`python -m pipeline.export FORMAT --model MODEL --out PATH`: a model for other programs.
 
 It is about a model, whatever made it, so its options are its own and not those of an experiment.
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline.config import UserError, ending_at_user_errors
+from pipeline.drawing.arguments import MODEL_HELP, STORE_HELP, read_store
 
 
 def export(arguments: argparse.Namespace) -> Iterator[str]:
@@ -23,11 +24,15 @@ def export(arguments: argparse.Namespace) -> Iterator[str]:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is there already: remove it, or choose another --out")
 
-    from pipeline.exporting import formats  # torch: not needed to print --help
-    from pipeline.exporting.card import CardOptions
-    from pipeline.exporting.subject import open_subject
+    tracking = read_store(arguments.tracking_uri, [arguments.model])
 
-    subject, check = open_subject(arguments.model), arguments.check
+    from pipeline.drawing.models import load_model  # torch: not needed to print --help
+    from pipeline.exporting import formats
+    from pipeline.exporting.card import CardOptions
+    from pipeline.exporting.subject import make_subject
+
+    found, check = load_model(arguments.model, tracking), arguments.check
+    subject = make_subject(arguments.model, found.model, found.folder)
     match arguments.format:
         case "google":
             yield from formats.write_google(subject, out, check=check)
@@ -52,12 +57,8 @@ def main() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--model",
-        type=Path,
-        required=True,
-        help="folder of a model (results/SOURCE/NAME/model), or one of Google's *.gen.json",
-    )
+    shared.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
+    shared.add_argument("--tracking-uri", metavar="URI", help=STORE_HELP)
     shared.add_argument("--out", type=Path, required=True, help="what to write; must not be there")
     shared.add_argument(
         "--check",

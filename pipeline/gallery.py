@@ -17,7 +17,6 @@ from pipeline.report.gallery import RunFacts, gallery_html
 from pipeline.results import load_published, reopen_run
 
 _NUM_CANDIDATES = 200
-_SHOWN_METRICS = ("L_R", "L_KL")
 
 
 @command
@@ -30,10 +29,11 @@ def main(config: Config) -> None:
             f" +experiment={config.name} source={config.source.name}`"
         )
     metrics = json.loads(config.metrics_path.read_text())
+    names = ("L_R", "L_KL") if model.config.conditional else ("L_R",)
     facts = RunFacts(
         name=config.name,
         num_steps=training["best_step"],
-        metrics={name: metrics[name] for name in _SHOWN_METRICS},
+        metrics={name: metrics[name] for name in names},
     )
     test = ShardedSketches(config.manifest_path, "test", config.cache)
     if len(test) < 2:
@@ -48,9 +48,9 @@ def main(config: Config) -> None:
     page = gallery_html(
         model,
         packed.sketches(),
+        [model.data.categories[index] for index in packed.categories],
         seed=config.train.seed,
         facts=facts,
-        categories=[model.data.categories[index] for index in packed.categories],
         quality=quality_section(model, metrics.get("quality"), test, train),
     )
     with replacing_file(config.gallery_path) as path:

@@ -56,6 +56,7 @@ def publish(config: Config, checkpoint: Path, curves: Path, origin: dict[str, An
     training = {
         "best_step": content["global_step"],
         "validation": content["validation"],
+        "data_fingerprint": content["identity"]["data"],
         **origin,
         "config": redact(to_dict(config)),
     }

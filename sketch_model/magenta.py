@@ -4,6 +4,9 @@ A file is a list [info, shapes, blobs]: what the model is, and base64 of little-
 each of output_w, output_b, W_xh, W_hh, bias. A weight is value * 10 / 32767, so magnitudes end at
 10. The gates stand in the order of `cells.LSTMCell`, and the forget bias is added at run time, as
 there.
+
+What is written here says in `info` what it was trained on, as `source` and `categories`, which
+Google's reader passes over. A file without `source` is one of Google's.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ from sketch_model.config import Cell, Condition, DataSpec, ModelConfig
 from sketch_model.encoder import NUM_COLUMNS
 from sketch_model.mixture import output_size
 from sketch_model.model import SketchRNN
+
+GOOGLE: Final = "google"
+"""Source of a decoder that Google trained and released."""
 
 WEIGHT_LIMIT: Final = 10.0
 WEIGHT_STEP: Final = WEIGHT_LIMIT / 32767
@@ -54,8 +60,8 @@ _WRITABLE: Final = {
 def load_google_json(path: str | os.PathLike[str]) -> SketchRNN:
     """Reads a decoder-only model, ready to draw (in evaluation mode).
 
-    Its offset scale is in the units of the drawings that Google trained on, about 2 to 3 times
-    those of the public 0 to 255 drawings.
+    The offset scale of one of Google's, whose `data.source` is `GOOGLE`, is in the units of the
+    drawings that Google trained on, about 2 to 3 times those of the public 0 to 255 drawings.
 
     Raises:
         ValueError: if the file is missing, is not of this format, holds another kind of model, or
@@ -120,6 +126,8 @@ def save_google_json(model: SketchRNN, path: str | os.PathLike[str]) -> int:
         "version": 6,  # what Google's files of this mode have
         "max_seq_len": model.data.N_max,
         "scale_factor": model.data.offset_scale,
+        "source": model.data.source,
+        "categories": list(model.data.categories),
     }
     shapes = [list(values.shape) for values in weights.values()]
     blobs = [_encode_blob(values) for values in weights.values()]
@@ -159,7 +167,20 @@ def _data_spec(path: Path, info: dict[str, Any]) -> DataSpec:
         )
     if not isinstance(name, str) or not name:
         name = path.name.split(".")[0]
-    return DataSpec(offset_scale=float(scale), N_max=N_max, categories=(name,), source="google")
+    categories, source = info.get("categories", [name]), info.get("source", GOOGLE)
+    is_list = isinstance(categories, list) and len(categories) > 0
+    if not is_list or not all(map(_is_name, [*categories, source])):
+        raise ValueError(
+            f"{path}: source must be a name and categories a list of names, got"
+            f" {reprlib.repr(source)} and {reprlib.repr(categories)}; export the model again"
+        )
+    return DataSpec(
+        offset_scale=float(scale), N_max=N_max, categories=tuple(categories), source=source
+    )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 def _sizes(path: Path, shapes: list[Any]) -> tuple[int, int]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from pipeline.config import TrackingConfig, UserError
 
 MAX_DRAWINGS = 100_000
 MAX_TEMPERATURE = 10.0
 MODEL_HELP = "folder of a model, of results or of a run; *.gen.json; models:/... or runs:/..."
 STORE_HELP = "MLflow's store (sqlite:///mlflow.db)"
+_OF_MLFLOW = ("models:/", "runs:/")
 _DRAWING = (
     "FILE.svg, FILE.ndjson:LINE or FILE.npz:NUMBER (counted from 1), or a drawing of the data:"
     " id:KEY_ID, or train:ROW, valid:ROW or test:ROW (counted from 0)"
@@ -54,6 +57,22 @@ def make_parser() -> argparse.ArgumentParser:
     complete = add("complete", "several endings of a drawing that is begun", "+", 6).category()
     complete.beginning()
     return parser
+
+
+def read_store(uri: str | None, models: Sequence[str]) -> TrackingConfig | None:
+    """The store that --tracking-uri names; None if it is not given.
+
+    Raises:
+        UserError: if no model is one of MLflow's, for it would not be read.
+    """
+    if not uri:
+        return None
+    if not any(model.startswith(_OF_MLFLOW) for model in models):
+        raise UserError(
+            f"--tracking-uri is not read: {', '.join(models) or 'no model'} is none of MLflow's"
+            " (models:/... or runs:/...)"
+        )
+    return TrackingConfig(uri=uri)
 
 
 class _Command:

@@ -13,11 +13,11 @@ from torch import Tensor
 from pipeline.config import UserError
 from pipeline.drawing.arguments import MAX_DRAWINGS
 from sketch_model.config import Condition
+from sketch_model.magenta import GOOGLE
 from sketch_model.model import SketchRNN
 
 Sketch = NDArray[Any]
 
-GOOGLE: Final = "google"
 GOOGLE_UNITS_PER_PIXEL: Final = 2.25
 """Google trained its released decoders on drawings larger than the public ones; how much larger is
 not said. At this factor real sheep, monkeys, bears and birds are likeliest on average (each for

@@ -9,9 +9,8 @@ from __future__ import annotations
 import gzip
 import itertools
 import re
-from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,7 +24,7 @@ from pipeline.ingest.files import File, list_files
 from pipeline.ingest.formats.ndjson import read_raw, read_simplified
 from pipeline.ingest.formats.npz import read_npz
 from pipeline.ingest.formats.svg import read_svg
-from pipeline.ingest.records import Parsed, Reject
+from pipeline.ingest.records import Reason, Reject
 from pipeline.manifest import Manifest
 from pipeline.simplification import LARGER_SIDE_PIXELS, Drawings, simplify
 from sketch_model.strokes import polylines_to_stroke3, stroke3_to_polylines
@@ -89,6 +88,11 @@ def _read_svg(name: str, path: Path, number: int) -> Given:
     if number != 1:
         raise UserError(f"{name}: an SVG file is one drawing")
     parsed = next(read_svg([_file(path)]))
+    if parsed.rejects and parsed.rejects[0].reason is Reason.no_drawing:
+        raise UserError(
+            f"{name}: no line and no outline is to be seen in it: text and pictures are not read;"
+            " convert them to paths"
+        )
     if parsed.rejects:
         _refuse(name, parsed.rejects[0])
     sketch = parsed.drawings.points
@@ -97,28 +101,28 @@ def _read_svg(name: str, path: Path, number: int) -> Given:
 
 
 def _read_npz(name: str, path: Path, number: int) -> Given:
+    """Offsets that are fractions are rounded, as what a model has drawn is in an npz."""
+    try:
+        return _bring_to_scale(name, "", _read_rows(name, path, number, quantum=0.0))
+    except UserError as error:
+        if "source.quantum" not in str(error):  # an option of ingest
+            raise
+    given = _bring_to_scale(name, "", _read_rows(name, path, number, quantum=1.0))
+    remark = "its points, which lie between pixels, were rounded to whole ones"
+    return replace(given, remarks=[remark, *given.remarks])
+
+
+def _read_rows(name: str, path: Path, number: int, quantum: float) -> NDArray[Any]:
     first = 1
-    for parsed in _read_arrays(name, path):
+    for parsed in read_npz(_file(path), quantum):
         if number < first + parsed.num_records:
             lines = [reject.line for reject in parsed.rejects]
             if number in lines:
                 _refuse(name, parsed.rejects[lines.index(number)])
             index = number - first - sum(line < number for line in lines)
-            return _bring_to_scale(name, "", parsed.drawings.take(np.array([index])).points)
+            return parsed.drawings.take(np.array([index])).points
         first += parsed.num_records
     raise UserError(f"{name}: there are {first - 1} drawings in the file")
-
-
-def _read_arrays(name: str, path: Path) -> Iterator[Parsed]:
-    try:
-        yield from read_npz(_file(path), quantum=0.0)
-    except UserError as error:
-        if "source.quantum" not in str(error):  # an option of ingest
-            raise
-        raise UserError(
-            f"{name}: offsets of the file are not whole numbers: round them, or give the drawing as"
-            " SVG or ndjson"
-        ) from error
 
 
 def _read_ndjson(name: str, path: Path, number: int) -> Given:

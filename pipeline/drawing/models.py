@@ -41,11 +41,13 @@ class Found:
 
     Attributes:
         model: in evaluation mode.
+        folder: with its weights, and what else is known of it, if it is one of results.
         manifest: of the data that it was trained on, if what lies beside the model names it.
         is_run: whether it is a run's best checkpoint.
     """
 
     model: SketchRNN
+    folder: Path | None = None
     manifest: Path | None = None
     is_run: bool = False
 
@@ -70,10 +72,10 @@ def load_model(
         if path.suffix == ".json" and path.is_file():
             return Found(load_google_json(path))
         if (path / _BEST).is_file():
-            return Found(_load_run(path, manifest), manifest, is_run=True)
+            return Found(_load_run(path, manifest), manifest=manifest, is_run=True)
         for folder in (path, path / "model"):
             if (folder / weights.CONFIG_NAME).is_file():
-                return Found(weights.load(folder), _manifest_beside(folder))
+                return Found(weights.load(folder), folder, _manifest_beside(folder))
     except UserError:
         raise
     except ValueError as error:
@@ -102,8 +104,8 @@ def _load_run(folder: Path, manifest_path: Path | None) -> SketchRNN:
     """The best checkpoint of a run, which is told from the manifest what its numbers mean."""
     if manifest_path is None:
         raise UserError(
-            f"the run in {folder} does not say what its numbers mean: add --data MANIFEST (of the"
-            " data that it was trained on), or give the folder of its results"
+            f"the run in {folder} does not say what its numbers mean: give the folder of its"
+            " results, or, to pipeline.draw, --data MANIFEST of the data that it was trained on"
         )
     trained_on, config, parameters = _read_checkpoint(folder / _BEST)
     manifest = Manifest.read(manifest_path)

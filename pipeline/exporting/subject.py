@@ -11,7 +11,6 @@ import torch
 
 from pipeline.config import UserError
 from pipeline.results import TRAINING_NAME
-from sketch_model import magenta, weights
 from sketch_model.model import SketchRNN
 
 METRICS_NAME = "metrics.json"
@@ -32,34 +31,31 @@ class Subject:
     metrics: dict[str, Any] | None = None
 
 
-def open_subject(path: Path) -> Subject:
-    """Reads a model's folder, with the metrics beside it, or one of Google's *.gen.json files.
+def make_subject(address: str, model: SketchRNN, folder: Path | None) -> Subject:
+    """A model with what is recorded beside it.
+
+    Args:
+        address: what the user called it.
+        model: in evaluation mode.
+        folder: of its weights, which may have training.json, and metrics.json around it; None if
+            it is of no such folder.
 
     Raises:
-        UserError: if it is neither, cannot be read, has weights that are not finite, or the metrics
-            are of other data.
+        UserError: if its weights are not finite, a record cannot be read, or the metrics are of
+            other data.
     """
-    if not path.exists():
-        raise UserError(
-            f"{path} does not exist: give the folder of a model (results/SOURCE/NAME/model) or one"
-            " of Google's *.gen.json files"
-        )
-    try:
-        model = magenta.load_google_json(path) if path.is_file() else weights.load(path)
-    except ValueError as error:
-        raise UserError(str(error)) from error
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all() or tensor.dtype != torch.float32:
             raise UserError(
-                f"{path}: {name} must be finite float32, got {tensor.dtype} with"
+                f"{address}: {name} must be finite float32, got {tensor.dtype} with"
                 f" {int((~tensor.isfinite()).sum())} that are not finite; export another checkpoint"
             )
-    if path.is_file():
+    if folder is None:
         return Subject(model)
-    metrics = _read(path.parent / METRICS_NAME)
+    metrics = _read(folder.parent / METRICS_NAME)
     if metrics is not None:
-        _check_metrics(metrics, model, path)
-    return Subject(model, _read(path / TRAINING_NAME), metrics)
+        _check_metrics(metrics, model, folder)
+    return Subject(model, _read(folder / TRAINING_NAME), metrics)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -7,7 +7,17 @@ from typing import Any, Final
 
 from pipeline.data.dataset import ShardedSketches
 from pipeline.quality.assessment import LEFT_OUT, nearest_samples, sets_of
-from pipeline.report.page import Cell, Markup, absent, row, section, show, table, tile
+from pipeline.report.page import (
+    Cell,
+    Markup,
+    absent,
+    credits_of,
+    row,
+    section,
+    show,
+    table,
+    tile,
+)
 from sketch_model.model import SketchRNN
 from sketch_model.svg import sketch_to_svg
 
@@ -40,6 +50,7 @@ def quality_section(
         return absent(_TITLE, "Left out: metrics.json has no such figures; evaluate writes them.")
     if LEFT_OUT in quality:
         return absent(_TITLE, f"Left out: {quality[LEFT_OUT]}.")
+    caption = [*_caption(quality)]
     body = table(_HEADER, [_cells(name, figures) for name, figures in sets_of(quality)])
     if quality["nearest_samples"]["samples"]:
         samples, known = nearest_samples(model, quality, test, train)
@@ -50,7 +61,8 @@ def quality_section(
         pictures = [sketch_to_svg(sketch, title="training drawing") for sketch in known]
         tiles = [tile(picture, original=True) for picture in pictures]
         body = Markup(body + row(tiles, "The training drawing nearest to each"))
-    return section(_TITLE, _text(quality), " ".join(_caption(quality)), body)
+        caption += credits_of(model.data, "Training drawings")
+    return section(_TITLE, _text(quality), " ".join(caption), body)
 
 
 def _cells(name: str, figures: Mapping[str, Any]) -> list[Cell]:

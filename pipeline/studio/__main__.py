@@ -7,8 +7,8 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from pipeline.config import TrackingConfig, UserError, ending_at_user_errors
-from pipeline.drawing.arguments import MODEL_HELP, STORE_HELP
+from pipeline.config import UserError, ending_at_user_errors
+from pipeline.drawing.arguments import MODEL_HELP, STORE_HELP, read_store
 
 if TYPE_CHECKING:
     import uvicorn
@@ -100,8 +100,7 @@ def _make_server(arguments: argparse.Namespace) -> uvicorn.Server:
         ) from error
     from pipeline.studio.models import read_models
 
-    tracking = TrackingConfig(uri=arguments.tracking_uri) if arguments.tracking_uri else None
-    models = read_models(arguments.models, tracking)
+    models = read_models(arguments.models, read_store(arguments.tracking_uri, arguments.models))
     hosts = {_in_address(host) for host in (*LOOPBACK, arguments.host)}
     app = make_app(models, hosts=sorted(hosts))
     config = uvicorn.Config(

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from pipeline.drawing.artist import GOOGLE, Artist
+from pipeline.drawing.artist import Artist
 from pipeline.drawing.operations import Latent
 from pipeline.report.page import credits_of, source_of
 from pipeline.studio import paper
 from pipeline.studio.models import Models
 from pipeline.studio.questions import Between, Complete, Sample
 from sketch_model import latent
+from sketch_model.magenta import GOOGLE
 from sketch_model.model import SketchRNN
 
 

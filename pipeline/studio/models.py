@@ -23,10 +23,6 @@ def read_models(addresses: Sequence[str], tracking: TrackingConfig | None = None
     Raises:
         UserError: if an address has no model, or none is found.
     """
-    if tracking is not None and not any(a.startswith(("models:/", "runs:/")) for a in addresses):
-        raise UserError(
-            "--tracking-uri is not read: no MODEL is one of MLflow's (models:/, runs:/)"
-        )
     if addresses:
         return {address: _read(address, address, tracking) for address in addresses}
     models = Models()

@@ -6,6 +6,7 @@ Every request may be repeated: what was made before an answer was lost is found 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
 
 _DIGEST = "tracking.digest"
+_VERSIONS = "mlflow.modelVersions"
 _MLMODEL = "MLmodel"
 _NOT_IN_NAMES = str.maketrans("/:.%\"'", "______")
 """What MLflow does not accept in a logged model's name, and accepts in a registered one's."""
@@ -47,7 +49,12 @@ def register(client: MlflowClient, run_id: str, item: Record, moved: Callable[[]
     if str(model.status) != "READY":
         _store(client, run, model, item, moved)
         moved()
-    client.set_registered_model_alias(name, item["alias"], _version(client, name, model))
+    version = _version(client, name, model)
+    known = [
+        {"name": name, "version": version}
+    ]  # without it the model's page says "not registered"
+    client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(known)})
+    client.set_registered_model_alias(name, item["alias"], version)
 
 
 def _search(client: MlflowClient, run: Run, condition: str) -> list[LoggedModel]:

@@ -14,6 +14,7 @@ import torch
 
 import sketch_model
 from pipeline.config import Config, UserError
+from pipeline.manifest import Manifest
 from pipeline.results import load_published, publish
 from pipeline.training.fit import fit
 from pipeline.training.run import Run
@@ -49,6 +50,7 @@ def test_the_model_is_that_of_the_best_checkpoint(
     assert training["best_step"] == checkpoint["global_step"]
     assert training["validation"] == checkpoint["validation"]
     assert training["num_steps"] == 4
+    assert training["data_fingerprint"] == Manifest.read(published.manifest_path).fingerprint
     assert training["config"]["model"]["M"] == 3
     assert published.curves_path.read_bytes() == trained[1].curves.read_bytes()
 

@@ -47,7 +47,7 @@ def test_reads_weights_sizes_and_data(tmp_path: Path) -> None:
     model = magenta.load_google_json(write(tmp_path, content))
     assert (model.config.decoder_size, model.config.M, model.config.conditional) == (3, 2, False)
     assert (model.data.N_max, model.data.offset_scale) == (30, 50.0)
-    assert model.data.categories == ("monkey",)
+    assert (model.data.categories, model.data.source) == (("monkey",), magenta.GOOGLE)
     expected = [10.0, -10.0, 5.000153]
     torch.testing.assert_close(model.decoder.cell.bias[:3].detach(), torch.tensor(expected))
     drawing = model.sample(temperature=0.5, seed=0)[0]
@@ -132,6 +132,11 @@ def make_it_a_vae_without_mode(content: list[Any]) -> None:
         (make_it_a_vae, "mode is 'vae'.*gen.json"),
         (make_it_a_vae_without_mode, "shapes of output_w.*gen.json"),
         (set_info(mode=1), "mode is 1.*gen.json"),
+        (set_info(source=""), "source must be a name .*got ''"),
+        (set_info(source=7), "source must be a name .*got 7"),
+        (set_info(categories="cat"), "categories a list of names, got .* and 'cat'"),
+        (set_info(categories=["cat", None]), r"got 'google' and \['cat', None\]"),
+        (set_info(categories=[]), r"got 'google' and \[\]"),
         (drop_the_scale, "scale_factor must be a number from .*got None.*fetch"),
         (set_info(scale_factor=float("nan")), "scale_factor must be a number from .*got nan"),
         (set_info(scale_factor=float("inf")), "scale_factor must be a number from .*got inf"),
@@ -246,6 +251,8 @@ def test_what_is_written_is_what_a_program_of_its_own_reads(tmp_path: Path) -> N
         "version": 6,
         "max_seq_len": N_MAX,
         "scale_factor": OFFSET_SCALE,
+        "source": "random",
+        "categories": ["cat", "pig"],
     }
     cell, (output_w, output_b) = read_weights(path)
     decoder = model.decoder
@@ -260,11 +267,10 @@ def test_what_is_written_is_what_a_program_of_its_own_reads(tmp_path: Path) -> N
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    model, path = decoder_only(), tmp_path / "test.gen.json"
+    model, path = decoder_only(categories=("cat", "dog and pig")), tmp_path / "test.gen.json"
     magenta.save_google_json(model, path)
     again = magenta.load_google_json(path)
-    assert (again.data.N_max, again.data.offset_scale) == (N_MAX, OFFSET_SCALE)
-    assert again.data.categories == ("test",)
+    assert again.data == model.data, "the origin too: it is not taken for one of Google's"
     weights = dict(model.named_parameters())
     for name, weight in again.named_parameters():
         torch.testing.assert_close(weight, weights[name], rtol=0, atol=0.5 * 10 / 32767 + 1e-6)

@@ -59,7 +59,7 @@ def _find_reader() -> Callable[[File], list[_Stroke]]:
     except ImportError as error:
         raise UserError(
             f"source.format=svg takes a package that is not installed ({error}):"
-            " pip install 'sketch-rnn-pipeline[svg]'"
+            " pip install -e '.[svg]'"
         ) from error
 
     def read(file: File) -> list[_Stroke]:

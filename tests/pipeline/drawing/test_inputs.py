@@ -80,7 +80,11 @@ def test_arrays_are_numbered_through(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.svg", "<svg xmlns='http://www.w3.org/2000/svg'><title>x</title></svg>", "nothing to"),
+        (
+            "a.svg",
+            "<svg xmlns='http://www.w3.org/2000/svg'><title>x</title></svg>",
+            "no line and no",
+        ),
         ("a.svg", "no svg", "not a valid SVG"),
         ("a.svg:2", "<svg/>", "an SVG file is one drawing"),
         ("a.ndjson", '{"word": "cat", "drawing": []}', "drawing missing, empty"),
@@ -101,10 +105,17 @@ def test_what_is_no_drawing_is_said(tmp_path: Path, name: str, content: str, mes
         read_drawing(f"{tmp_path}/{name}", None)
 
 
-def test_fractions_in_an_npz_file_are_refused_with_a_way_out(tmp_path: Path) -> None:
-    np.savez(tmp_path / "a.npz", x=np.full((1, 2, 3), [0.5, 0.25, 1.0]))
-    with pytest.raises(UserError, match=r"not whole numbers: round them"):
-        read_drawing(f"{tmp_path}/a.npz", None)
+def test_points_of_an_npz_file_between_pixels_are_rounded_and_their_errors_do_not_add_up(
+    tmp_path: Path,
+) -> None:
+    rows = np.array([[100.4, 0.0, 0], [100.4, 0.0, 0], [3.4, 0.25, 1]])
+    np.savez(tmp_path / "a.npz", x=np.stack([rows, rows * [2, 2, 1]]))
+    given = read_drawing(f"{tmp_path}/a.npz", None)
+    assert given.sketch.tolist() == [[100, 0, 0], [101, 0, 0], [3, 0, 1]]
+    assert given.remarks == ["its points, which lie between pixels, were rounded to whole ones"]
+    larger = read_drawing(f"{tmp_path}/a.npz:2", None)
+    assert larger_side(larger.sketch) == 255
+    assert len(larger.remarks) == 2
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_results_and_run_hold_the_same_model(trained: tuple[Config, Path]) -> No
     for address in (config.model_dir, config.results_dir):
         found = load_model(str(address))
         assert same(found.model, model)
-        assert found.manifest == config.manifest_path
+        assert (found.manifest, found.folder) == (config.manifest_path, config.model_dir)
     found = load_model(str(run), manifest=config.manifest_path)
     assert same(found.model, model)
     assert not found.model.training
@@ -53,7 +53,7 @@ def test_results_and_run_hold_the_same_model(trained: tuple[Config, Path]) -> No
 
 def test_a_run_is_told_its_data_and_no_others(trained: tuple[Config, Path], tmp_path: Path) -> None:
     _, run = trained
-    with pytest.raises(UserError, match=r"add --data MANIFEST"):
+    with pytest.raises(UserError, match=r"to pipeline\.draw, --data MANIFEST"):
         load_model(str(run))
     other = make_config(write_drawings(tmp_path / "bucket"), tmp_path)
     make_data(other.__class__(**vars(other) | {"categories": ["cat"]}))
@@ -67,9 +67,11 @@ def test_a_run_is_told_its_data_and_no_others(trained: tuple[Config, Path], tmp_
 
 
 def test_googles_decoders_are_read(tmp_path: Path) -> None:
-    save_google_json(small_model(conditional=False, M=20), tmp_path / "cat.gen.json")
+    model = small_model(conditional=False, M=20)
+    save_google_json(model, tmp_path / "cat.gen.json")
     found = load_model(str(tmp_path / "cat.gen.json"))
-    assert (found.model.data.source, found.manifest, found.is_run) == ("google", None, False)
+    assert found.model.data == model.data
+    assert (found.folder, found.manifest, found.is_run) == (None, None, False)
 
 
 def test_mlflow_is_asked_for_what_looks_like_its_address(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -201,14 +203,21 @@ def test_more_drawings_than_fit_in_memory_are_refused(make_artist: MakeArtist) -
         operations.sample(make_artist(**TOLD), 100_000, [])
 
 
-def test_googles_decoders_are_given_larger_drawings_and_theirs_are_brought_back(
-    make_artist: MakeArtist, given: list[Given], tmp_path: Any
+@pytest.mark.parametrize("is_googles", [True, False])
+def test_googles_decoders_alone_are_given_larger_drawings_and_theirs_are_brought_back(
+    make_artist: MakeArtist, given: list[Given], tmp_path: Path, is_googles: bool
 ) -> None:
-    model = make_artist(conditional=False, M=20).model
-    save_google_json(model, tmp_path / "cat.gen.json")
-    artist = Artist(load_google_json(tmp_path / "cat.gen.json"), "cat", temperature=0.5, seed=3)
+    """What is exported here in Google's format says that it was trained on pixels."""
+    path = tmp_path / "cat.gen.json"
+    save_google_json(make_artist(conditional=False, M=20).model, path)
+    if is_googles:
+        info, *rest = json.loads(path.read_text())
+        del info["source"], info["categories"]
+        path.write_text(json.dumps([info, *rest]))
+    artist = Artist(load_google_json(path), "cat", temperature=0.5, seed=3)
+    factor = GOOGLE_UNITS_PER_PIXEL if is_googles else 1.0
     (tile,) = drawn_in(operations.complete(artist, given[:1], 1, None, None))
-    larger = given[0].sketch * [GOOGLE_UNITS_PER_PIXEL, GOOGLE_UNITS_PER_PIXEL, 1]
+    larger = given[0].sketch * [factor, factor, 1]
     (expected,) = artist.model.sample(1, prefix=larger, temperature=0.5, seed=3)
-    assert_allclose(tile.sketch[:, :2] * GOOGLE_UNITS_PER_PIXEL, expected[:, :2], rtol=1e-5)
+    assert_allclose(tile.sketch[:, :2] * factor, expected[:, :2], rtol=1e-5)
     assert np.array_equal(tile.sketch[:, 2], expected[:, 2])

@@ -41,6 +41,7 @@ def training(config: Config) -> dict[str, Any]:
         "num_steps": 2000,
         "best_step": 1500,
         "validation": {"objective": 0.1861},
+        "data_fingerprint": "0123abcd",
         "run_folder": "/home/somebody/runs/cats-15f70fde00",
         "config": to_dict(config),
     }
@@ -106,6 +107,14 @@ def test_figures_are_those_of_the_files() -> None:
     assert "0.1861" in text
     assert "`cats-15f70fde00`" in text
     assert "somebody" not in text, "a place on the machine that trained it"
+    assert "manifest has it: `0123abcd`" in text
+
+
+def test_a_record_without_the_fingerprint_of_the_data_is_older() -> None:
+    record = training(compose(EXAMPLE))
+    del record["data_fingerprint"]
+    text = write_card(make_subject(training=record), CardOptions())
+    assert "their fingerprint, is not recorded" in text
 
 
 def test_a_decoder_only_model_has_no_divergence() -> None:

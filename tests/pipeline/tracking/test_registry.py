@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def assert_registered_once(config: TrackingConfig, name: str, run_id: str | None
     (version,) = versions_of(config, name)
     assert (model.status, version.source) == ("READY", model.model_uri)
     assert client.get_model_version_by_alias(name, "challenger").version == version.version
+    known = json.loads(model.tags["mlflow.modelVersions"])
+    assert known == [{"name": name, "version": str(version.version)}]
     (output,) = client.get_run(str(run_id)).outputs.model_outputs
     assert (output.model_id, output.step) == (model.model_id, 5)
     assert {metric.key: metric.value for metric in model.metrics} == {"best/objective": 0.5}

@@ -311,5 +311,5 @@ def test_what_the_user_has_to_do_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     ):
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "svgelements", None)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"pip install 'sketch-rnn-pipeline\[svg\]'"):
+    with pytest.raises(UserError, match=r"pip install -e '\.\[svg\]'"):
         list(read_svg([]))
