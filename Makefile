@@ -11,7 +11,7 @@ setting = $(shell sed -n 's/^$(1): *\([^ ]*\).*/\1/p' conf/repro.yaml)
 RESULTS = results/$(call setting,source)/$(call setting,experiment)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check prove bench-env bench ui studio
+.PHONY: help run test coverage mutation check docs prove bench-env bench ui studio
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,19 @@ run: $(VENV)/installed ## drawings to a trained model and its gallery, on the em
 
 test: $(VENV)/installed-dev ## the test suite
 	pytest -n 2 --dist worksteal
+
+coverage: $(VENV)/installed-dev ## which lines the tests run; CONTRIBUTING.md says which they need not
+	rm -rf .cache/coverage
+	coverage run -m pytest -n 2 --dist worksteal
+	coverage combine --quiet
+	coverage report
+
+mutation: $(VENV)/installed-dev .venv-bench-mutation/installed ## wrong programs that the tests do not notice, of losses, feed and splits, in hours
+	python -m benchmarks.mutation
+
+docs: $(VENV)/installed-dev ## the site of the documentation, in build/docs; a warning is an error
+	sphinx-build -q -W --keep-going -c docs -d build/doctrees . build/docs
+	@echo "site      build/docs/index.html"
 
 check: $(VENV)/installed-dev ## format, lint, types, import rules
 	ruff format --check .
@@ -51,6 +64,7 @@ studio: $(VENV)/installed ## a page to draw on with the trained models, on http:
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing into $(VENV), in silence: a minute or some, by the network"
 	$(INSTALL) --editable .
 	touch $@
 

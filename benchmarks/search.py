@@ -157,7 +157,7 @@ def overhead(folder: Path, num_trials: int, rounds: int, steps: int) -> None:
     grid = [
         f"+search.space.loss.w_KL={listed}",
         *("search.algorithm=grid", "search.max_concurrent=1", f"search.max_steps={steps}"),
-        *("search.minimize=[rate_nats,distortion_nats]", "search.validate_every=50"),
+        *("search.minimize=[rate_nats,distortion_nats]", f"search.validate_every={min(50, steps)}"),
     ]
     table = ["| round | search, s | loop, s | ratio | difference, s |", "|---|---:|---:|---:|---:|"]
     ratios = []
@@ -239,7 +239,9 @@ def main() -> None:
     parser.add_argument(
         "--folder", type=Path, default=Path(__file__).parent.absolute(), help="of the page"
     )
-    parser.add_argument("--steps", type=int, default=300, help="of a trial of overhead")
+    parser.add_argument(
+        "--steps", type=int, default=300, help="of a trial of overhead, a multiple of 50"
+    )
     parser.add_argument("--trials", type=int, default=6, help="of overhead")
     parser.add_argument("--rounds", type=int, default=3, help="of overhead")
     parser.add_argument("--dummies", type=int, default=200, help="trials")

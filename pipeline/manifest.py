@@ -263,7 +263,8 @@ def _explain_missing(path: Path) -> str:
         choice += f" source={folder}"
     return (
         f"there are no data yet: {path} does not exist. To make it, run"
-        f" `python -m pipeline.ingest {choice}` and `python -m pipeline.prepare {choice}`"
+        f" `python -m pipeline.ingest {choice}` and `python -m pipeline.prepare {choice}`; if"
+        f" {path.stem} is a name= and no experiment, both with the arguments of this command"
     )
 
 

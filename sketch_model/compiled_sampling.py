@@ -21,7 +21,7 @@ from sketch_model.decoder import Decoder
 from sketch_model.encoder import NUM_COLUMNS
 from sketch_model.mixture import MAX_MEAN, MAX_RHO_LOGIT, MAX_SIGMA, MIN_SIGMA, NUM_PEN_STATES
 from sketch_model.randomness import SAMPLE, _stream_offset
-from sketch_model.recurrent.stepper import make_stepper, move_rows
+from sketch_model.recurrent.stepper import make_stepper, move_rows, takes
 from sketch_model.sampling import UNIFORMS_PER_STEP, TemperatureRule
 
 _LIFTED: Final = 1
@@ -41,7 +41,8 @@ def generate(
     rule: TemperatureRule,
     greedy: bool,
 ) -> list[Float[Tensor, "points 3"]]:
-    """As `sampling.generate_eager`, in float32 on a CPU."""
+    """As `sampling.generate_eager`, in float32 on a CPU, from a cell that has a stepper."""
+    assert takes(decoder.cell)
     batch_size, num_given, _ = given.shape
     with torch.autocast("cpu", enabled=False):
         state = decoder.initial_state(context, batch_size)

@@ -59,10 +59,13 @@ class ModelConfig:
     """With an encoder and a latent vector; False is the paper's decoder-only model, which reads
     neither the encoder's cell and size nor N_z."""
     encoder_cell: Cell = Cell.lstm
+    """Of both directions."""
     encoder_size: int = 256
     """Units of the encoder, per direction."""
     decoder_cell: Cell = Cell.lstm
+    """Of the decoder."""
     decoder_size: int = 512
+    """Units of the decoder."""
     hyper_size: int = 256
     """Hyper cells only: units of the small LSTM."""
     hyper_embedding_size: int = 32
@@ -72,6 +75,7 @@ class ModelConfig:
     M: int = 20
     """Components of the mixture over the next pen offset."""
     condition: Condition = Condition.none
+    """What the decoder is told beside the latent vector."""
     category_embedding_size: int = 32
     """condition=category only."""
     recurrent_dropout: float = 0.10

@@ -18,6 +18,7 @@ from sketch_model.annotations import Float, Int, Tensor
 from sketch_model.decoder import Decoder
 from sketch_model.mixture import Mixture
 from sketch_model.randomness import SAMPLE, keyed_uniform
+from sketch_model.recurrent import stepper
 
 UNIFORMS_PER_STEP: Final = 4
 _END: Final = 4  # column of stroke-5
@@ -72,6 +73,7 @@ def generate(
         given.device.type == "cpu"
         and given.dtype == decoder.output.weight.dtype == torch.float32
         and importlib.util.find_spec("numba") is not None
+        and stepper.takes(decoder.cell)
     )
     _report(type(decoder.cell).__name__, given.device.type, is_compiled)
     way = generate_eager

@@ -17,6 +17,7 @@ class EvaluateConfig:
     latent_samples: int = 4
     """Draws of z per drawing that L_R and the bound are averaged over."""
     batch_size: int = 250
+    """Drawings that are scored together; no figure depends on it."""
 
     def __post_init__(self) -> None:
         at_least("evaluate.latent_samples", self.latent_samples, 1)

@@ -37,6 +37,8 @@ class SourceConfig:
     """Where the drawings of a category are read from."""
 
     name: Source = MISSING
+    """doodles are generated here; local is a folder or URL; quickdraw is the public bucket. On the
+    command line `source=NAME` takes conf/source/NAME.yaml."""
     root: str = ""
     """Folder or URL laid out like gs://quickdraw_dataset; empty for doodles."""
     format: Format = Format.simplified
@@ -111,12 +113,15 @@ class IngestConfig:
     fractions: list[float] = field(default_factory=lambda: [*_FRACTIONS])
     """Shares of the train, valid and test splits."""
     split_seed: int = 0
+    """Of the hash that decides splits and what ingest.limit keeps."""
     max_reject_share: float = 0.01
     """More unreadable lines than this share of a category is an error."""
     part_bytes: int = 1 << 27
     """Larger files of lines are cut into parts of this size, each read alone, into own shards."""
     recordbatch_rows: int = 4096
+    """Drawings that are checked, and read from a remote store, together."""
     shard_rows: int = 262_144
+    """Drawings in a shard, at most; no fewer than recordbatch_rows."""
 
     def __post_init__(self) -> None:
         at_least("ingest.N_max", self.N_max, 2)

@@ -114,10 +114,13 @@ class TrainConfig:
     """natural serves every drawing once per epoch; uniform every category equally often, so that
     drawings of small categories repeat."""
     max_steps: int = 100_000
+    """Steps after which a run is finished; a larger number trains a finished run further."""
     learning_rate: float = 1e-3
+    """Of Adam, at step 0."""
     decay: float = 0.9999
     """Decay per step of the learning rate towards min_learning_rate."""
     min_learning_rate: float = 1e-5
+    """What the learning rate decays towards; at most learning_rate."""
     scale_learning_rate: LearningRateScale = LearningRateScale.none
     """How learning_rate and min_learning_rate follow batch_size."""
     clip_value: float = 1.0
@@ -132,7 +135,9 @@ class TrainConfig:
     patience: int = 0
     """Validations without a better objective before training stops early; 0 never stops early."""
     seed: int = 0
+    """Of the weights at the beginning, the order of the drawings, augmentation, z and dropout."""
     precision: Precision = Precision.fp32
+    """Of the matrix products; see docs/design/training.md."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "pool", "max_steps", "validate_every", "checkpoint_every"):
@@ -198,8 +203,11 @@ class TrackingConfig:
     """Where runs are recorded."""
 
     enabled: bool = True
+    """false records nothing and needs no MLflow store."""
     uri: str = "sqlite:///mlflow.db"
+    """MLflow's store: an SQLite file, or http://HOST:PORT of a server."""
     experiment: str = "sketch-rnn"
+    """MLflow's experiment, which the runs are listed under."""
     log_every: int = 10
     """Steps between two records of training figures."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -77,7 +78,7 @@ def _run_in_processes(
     # Not forked from here: that would copy the locks of the threads that fsspec and gcsfs run.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([function.__module__])
-    with ProcessPoolExecutor(num, mp_context=context) as pool:
+    with ProcessPoolExecutor(num, context, initializer=_end_with_parent) as pool:
         futures = {pool.submit(function, task): index for index, task in enumerate(tasks)}
         try:
             for future in as_completed(futures):
@@ -89,6 +90,21 @@ def _run_in_processes(
             ) from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Has this worker end when the ingest is killed.
+
+    It would finish its part beside the ingest that is started next, and then wait for ever.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _cancel(ray: Any, running: dict[Any, int]) -> None:

@@ -100,11 +100,9 @@ def _keys(hashes: NDArray[np.uint64], config: IngestConfig, purpose: int) -> NDA
 
 
 def _end_of(keys: NDArray[np.uint64], num: int) -> int:
-    """A bound below which there are `num` of the ascending keys, or all the copies of one more."""
-    if num >= len(keys):
-        return END
-    return int(keys[num - 1]) + 1 if num else 0
+    """A bound below which are the first `num`, at least one, of the ascending keys, and copies."""
+    return int(keys[num - 1]) + 1 if num < len(keys) else END
 
 
 def _below(keys: NDArray[np.uint64], end: int) -> NDArray[np.bool_]:
-    return keys <= np.uint64(end - 1) if end else np.zeros(len(keys), dtype=np.bool_)
+    return keys <= np.uint64(end - 1)  # END itself is no uint64

@@ -42,7 +42,7 @@ def check(config: Config, space: Space) -> None:
         if name not in of_all:
             raise UserError(
                 f"search.minimize or maximize names {name!r}, which not every trial has: of"
-                f" {QUALITY} there are {', '.join(of_all)}"
+                f" {QUALITY} there are {_listed(of_all)}"
             )
     find_recogniser(config, ShardedSketches(config.manifest_path, _SPLIT, config.cache))
 
@@ -90,6 +90,18 @@ def measure(config: Config) -> dict[str, float]:
     with replacing_file(path) as writing:
         writing.write_text(json.dumps({"weights": weights, "figures": figures}, indent=1) + "\n")
     return figures
+
+
+def _listed(names: list[str]) -> str:
+    """With braces, as a shell expands them: there are dozens."""
+    by_drawings: dict[str, list[str]] = {}
+    for name in names:
+        _, drawings, chart = name.split("/")
+        by_drawings.setdefault(drawings, []).append(chart)
+    by_charts: dict[str, list[str]] = {}
+    for drawings, charts in by_drawings.items():
+        by_charts.setdefault(",".join(charts), []).append(drawings)
+    return " and ".join(f"{{{','.join(ds)}}}/{{{charts}}}" for charts, ds in by_charts.items())
 
 
 def _wanted(config: Config) -> list[str]:

@@ -50,9 +50,8 @@ def register(client: MlflowClient, run_id: str, item: Record, moved: Callable[[]
         _store(client, run, model, item, moved)
         moved()
     version = _version(client, name, model)
-    known = [
-        {"name": name, "version": version}
-    ]  # without it the model's page says "not registered"
+    # Without this tag the model's page says "not registered".
+    known = [{"name": name, "version": version}]
     client.set_logged_model_tags(model.model_id, {_VERSIONS: json.dumps(known)})
     client.set_registered_model_alias(name, item["alias"], version)
 

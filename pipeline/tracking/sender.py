@@ -66,6 +66,8 @@ class Sender:
                 break
             self._thread.join(0.05)
         self._abandoned.set()
+        self._wake.set()
+        self._thread.join(PAUSE_S)  # what records next needs its lock
         num_left = self._journal.num_waiting(self._state.offsets)
         if num_left:
             self._say(

@@ -10,7 +10,7 @@ Shapes as in `kernels`; F inputs that change from step to step, H units of a Hyp
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import torch
 
@@ -23,7 +23,6 @@ from sketch_model.cells import (
     LayerNormLSTMState,
     LSTMCell,
     LSTMState,
-    RecurrentCell,
     State,
 )
 from sketch_model.recurrent.driver import stack_weights
@@ -35,9 +34,17 @@ from sketch_model.recurrent.terms import collect_terms
 _MIN_PACKED_ROWS: Final = 4
 """With fewer, packing a matrix takes about as long as it saves over a sketch of 200 points."""
 
+SteppedCell = LSTMCell | LayerNormLSTMCell | HyperLSTMCell
+"""Cells that have a stepper."""
+
+
+def takes(cell: torch.nn.Module) -> TypeGuard[SteppedCell]:
+    """Whether `make_stepper` has a stepper for this cell."""
+    return isinstance(cell, SteppedCell)
+
 
 def make_stepper(
-    cell: RecurrentCell,
+    cell: SteppedCell,
     state: State,
     constant: Float[Tensor, "batch constant"] | None,
     num_inputs: int,
@@ -53,7 +60,7 @@ def make_stepper(
     if isinstance(cell, HyperLSTMCell):
         assert isinstance(state, HyperLSTMState)
         return HyperStepper(cell, state, constant, num_inputs)
-    assert not isinstance(state, HyperLSTMState)
+    assert isinstance(state, LSTMState | LayerNormLSTMState)
     return GatedStepper(cell, state, constant, num_inputs)
 
 
@@ -237,7 +244,7 @@ def _multiply_once(weight: Tensor, constant: Tensor | None) -> Tensor:
 
 
 @torch.no_grad()
-def _bind_terms(cell: RecurrentCell, offset: Tensor) -> _BoundTerms:
+def _bind_terms(cell: SteppedCell, offset: Tensor) -> _BoundTerms:
     """With the kernels of the cell, and an offset that is added to its bias."""
     from sketch_model.recurrent import compiled_layer_norm, compiled_lstm
 

@@ -260,6 +260,7 @@ MISTAKES = {
         "there are no data yet",
         "zo.json does not exist",
         "pipeline.ingest +experiment=zo",
+        "if zo is a name= and no experiment, both with the arguments of this command",
     ],
 }
 

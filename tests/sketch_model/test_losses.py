@@ -32,6 +32,29 @@ def test_each_sum_goes_over_its_own_rows() -> None:
             torch.testing.assert_close(got[index], expected.sum())
 
 
+def test_the_losses_are_the_sums_divided_as_the_paper_divides_them() -> None:
+    losses = Losses(
+        offset_nats=torch.tensor([1.0, 3.0]),
+        pen_nats=torch.tensor([11.0, 23.0]),
+        kl_nats=torch.tensor([4.0, 8.0]),
+        pen_nats_to_end=torch.tensor([5.0, 7.0]),
+        pen_nats_real=torch.tensor([2.0, 6.0]),
+        floored_offset_nats=torch.tensor([0.5, 1.5]),
+        weighted_pen_nats=torch.tensor([30.0, 50.0]),
+        N_max=10,
+        N_z=4,
+    )
+    for got, expected in (
+        (losses.L_s, 0.1),
+        (losses.L_p, 4.0),
+        (losses.L_R, 4.1),
+        (losses.L_R_masked, 0.5),
+        (losses.L_KL, 1.5),
+        (losses.bound_nats, [10.0, 18.0]),
+    ):
+        torch.testing.assert_close(got, torch.tensor(expected))
+
+
 def test_a_sketch_as_long_as_the_batch_has_no_end_token() -> None:
     model, batch = small_model(conditional=False), random_batch(1)
     length = int(batch.lengths[0])
@@ -104,6 +127,17 @@ def test_weights_that_do_not_fit_are_refused(pen_weights: tuple[float, ...]) -> 
     model, batch = small_model(), random_batch(2)
     with pytest.raises(ValueError, match=r"pen_weights=\[.* must be 3 finite numbers"):
         sketch_losses(model(batch), batch, N_MAX, pen_weights=pen_weights)
+
+
+@pytest.mark.parametrize("state", range(3))
+def test_a_state_may_have_no_weight(state: int) -> None:
+    model, batch = small_model(), random_batch(3)
+    pen_weights = [0.5, 0.5, 0.5]
+    pen_weights[state] = 0.0
+    losses = sketch_losses(model(batch), batch, N_MAX, pen_weights=pen_weights)
+    rows = pen_nll(model(batch).mixture, batch.targets[..., 2:])
+    counted = batch.targets[..., 2 + state] == 0
+    torch.testing.assert_close(losses.weighted_pen_nats, 0.5 * (rows * counted).sum(dim=1))
 
 
 @pytest.mark.parametrize("floor", [0.0, 1e-6])

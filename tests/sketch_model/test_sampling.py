@@ -187,6 +187,26 @@ def test_the_compiled_way_draws_the_sketches_of_the_eager_one(
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
+class UnknownCell(torch.nn.Module):
+    """What a cell is that has no fast path yet."""
+
+    def __init__(self, cell: torch.nn.Module) -> None:
+        super().__init__()
+        self.cell = cell
+        self.zero_state = cell.zero_state
+
+    def forward(self, *arguments: Any) -> Any:
+        return self.cell(*arguments)
+
+
+def test_a_cell_without_a_stepper_is_drawn_from_in_eager_steps() -> None:
+    model = small_model(conditional=False)
+    expected = model.sample(5, seed=1)
+    model.decoder.cell = UnknownCell(model.decoder.cell)  # type: ignore[assignment]
+    for got, sketch in zip(model.sample(5, seed=1), expected, strict=True):
+        np.testing.assert_allclose(got, sketch, rtol=1e-4, atol=1e-3)
+
+
 def test_compiled_draws_keep_parameters_within_their_bounds() -> None:
     """Of outputs of any size, also those of a model that has gone astray."""
     outputs = torch.tensor([-200.0, 0.0, 200.0, 3e8]).repeat_interleave(50)[:, None]

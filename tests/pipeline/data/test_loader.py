@@ -22,6 +22,7 @@ class Numbered:
 
     def __init__(self, num: int = NUM) -> None:
         self.lengths: NDArray[np.int32] = (1 + np.arange(num) * 7 % 31).astype(np.int32)
+        self.num_prefetches = 0
 
     def gather(
         self, indices: NDArray[np.int64], positions: NDArray[np.int64] | None = None
@@ -31,7 +32,7 @@ class Numbered:
         return PackedBatch.from_sketches(sketches, positions=chosen.tolist())
 
     def prefetch(self, rows: NDArray[np.int64]) -> None:
-        pass
+        self.num_prefetches += 1
 
 
 def loader(seed: int = 0, **share: int) -> TrainingLoader:
@@ -59,6 +60,23 @@ def test_a_resumed_loader_goes_on_with_the_same_ordered_batches(stop: int) -> No
     second = loader()
     second.load_state_dict(first.state_dict())
     assert before + contents(iter(second), 25 - stop) == uninterrupted
+
+
+def test_randomness_is_keyed_by_the_places_in_the_stream() -> None:
+    """By the drawings, every epoch would augment them alike."""
+    pool = [sketch for batch in contents(iter(loader()), 4) for sketch in batch]
+    assert sorted(position for _, _, position in pool) == list(range(48))
+
+
+def test_what_comes_is_announced_now_and_then_and_not_at_every_step(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipeline.data.loader._ANNOUNCED", 48)
+    sketches = Numbered()
+    order = Order(FullStream(NUM, 0), sketches.lengths.__getitem__, 12, 4, 0)
+    for _ in islice(TrainingLoader(sketches, order), 9):  # steps 0, 4 and 8 begin 48 positions
+        pass
+    assert sketches.num_prefetches == 3
 
 
 def test_the_state_counts_what_was_handed_out_and_says_nothing_of_the_rank() -> None:
@@ -104,7 +122,12 @@ def test_evaluation_serves_every_drawing_once(num: int, batch_size: int, world_s
         assert len(batches) == len(here)
         assert all(len(batch) == batch_size for batch in batches[:-1])
         assert len(batches[-1]) == len(range(rank, num, world_size)) % batch_size
-        lengths = [length for batch in batches for _, length, _ in batch]
-        assert lengths == sorted(lengths)
+        lengths = [(length, number) for batch in batches for number, length, _ in batch]
+        assert lengths == sorted(lengths), "of equal lengths, the first comes first"
         served += [number for batch in batches for number, _, _ in batch]
     assert sorted(served) == list(range(num))
+
+
+def test_one_process_evaluates_everything() -> None:
+    (batch,) = EvaluationLoader(Numbered(7), batch_size=7)
+    assert batch.num_sketches == 7

@@ -68,6 +68,13 @@ def test_a_step_is_a_pure_function_of_the_seed() -> None:
     assert len(others) == 20
 
 
+def test_orders_stay_as_they_are() -> None:
+    """As those of streams: a resumed run goes on in the order in which it began."""
+    order = make_order()
+    assert order.batch(0).rows.tolist() == [23, 42, 7, 34, 27, 5, 76, 36, 32, 65, 8, 31]
+    assert order.batch(7).rows.tolist() == [61, 67, 67, 74, 15, 29, 88, 28, 9, 21, 30, 30]
+
+
 @pytest.mark.parametrize("world_size", [1, 2, 3, 4])
 def test_the_ranks_shares_make_up_the_global_batch(world_size: int) -> None:
     order = make_order()

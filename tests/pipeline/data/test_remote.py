@@ -299,6 +299,7 @@ def test_a_prefetch_that_fails_harms_nobody(bucket: Bucket, config: Config) -> N
     bucket.reads = [fail(403)]
     sketches.prefetch(np.array([0]))
     wait_for(lambda: not bucket.reads)
+    wait_for(lambda: not sketches._shards._fetcher._jobs)  # who comes meanwhile shares the failure
     assert sketches.gather(np.array([0])).num_sketches == 1
 
 

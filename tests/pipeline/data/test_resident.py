@@ -63,6 +63,21 @@ def assert_equal(batch: PackedBatch, expected: PackedBatch, device: str) -> None
         assert found.cpu().equal(wanted), name
 
 
+def test_record_batches_are_asked_for_before_they_are_loaded(
+    train: ShardedSketches, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, gather = set[int](), train.gather
+
+    def gather_asked(rows: np.ndarray) -> PackedBatch:
+        assert rows[0] in asked
+        return gather(rows)
+
+    monkeypatch.setattr(train, "prefetch", lambda rows: asked.update(rows.tolist()))
+    monkeypatch.setattr(train, "gather", gather_asked)
+    make_resident(train)
+    assert asked == set(train.starts[:-1].tolist())
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_it_serves_what_the_shards_serve(train: ShardedSketches, device: str) -> None:
     """Guarantee G10."""

@@ -64,6 +64,24 @@ def test_a_row_depends_on_its_position_alone(order: str, balance: str) -> None:
     assert not np.array_equal(stream_of(order, balance, seed=4).rows(np.arange(5 * NUM)), whole)
 
 
+@pytest.mark.parametrize(
+    ("order", "balance", "rows"),
+    [
+        ("full", "natural", [65, 35, 68, 18, 25, 11, 93, 38]),
+        ("full", "uniform", [105, 110, 105, 81, 64, 90, 40, 104]),
+        ("blocks", "natural", [105, 99, 27, 40, 70, 43, 67, 10]),
+        ("blocks", "uniform", [88, 92, 95, 80, 81, 98, 60, 103]),
+    ],
+)
+def test_orders_stay_as_they_are(order: str, balance: str, rows: list[int]) -> None:
+    """A change here would have runs that are resumed serve some drawings twice, and others never.
+
+    What is expected was served on 2026-11-30; a key of another form serves something else.
+    """
+    positions = np.array([0, 1, 2, NUM - 1, NUM, NUM + 1, 700, 5000])
+    assert stream_of(order, balance).rows(positions).tolist() == rows
+
+
 @pytest.mark.parametrize("order", list(TrainOrder))
 def test_uniform_serves_categories_equally_often_and_their_drawings_evenly(order: str) -> None:
     cycle = 3 * BalancedStream.TURNS
@@ -76,6 +94,24 @@ def test_uniform_serves_categories_equally_often_and_their_drawings_evenly(order
         counts = np.bincount(rows[categories == category], minlength=NUM)
         counts = counts[category_of(np.arange(NUM)) == category]
         assert counts.max() - counts.min() <= 1
+
+
+@pytest.mark.parametrize("order", list(TrainOrder))
+@pytest.mark.parametrize("balance", list(Balance))
+def test_a_late_position_costs_no_more_than_an_early_one(order: str, balance: str) -> None:
+    assert 0 <= stream_of(order, balance).rows(np.array([2**40]))[0] < NUM
+
+
+@pytest.mark.parametrize("order", list(TrainOrder))
+def test_uniform_serves_categories_of_one_record_batch_too(order: str) -> None:
+    stream = make_stream(
+        np.array([0, 5, 7, 10]),
+        np.array([0, 1, 2], dtype=np.int16),
+        order=TrainOrder(order),
+        balance=Balance.uniform,
+        seed=0,
+    )
+    assert set(stream.rows(np.arange(3 * BalancedStream.TURNS)).tolist()) == set(range(10))
 
 
 def test_no_drawings_is_an_error() -> None:

@@ -76,7 +76,9 @@ def test_splits_stay_as_they_are() -> None:
 def test_the_paper_takes_the_first_by_rank() -> None:
     config = IngestConfig(splits=SplitRule.paper, split_seed=4)
     assert needs_ranks(config)
-    splits = assign_splits(HASHES, config, find_cuts(HASHES[::-1], config))
+    cuts = find_cuts(HASHES[::-1], config)
+    assert is_within_limit(HASHES, config, cuts).all(), "there is no limit"
+    splits = assign_splits(HASHES, config, cuts)
     ranks = np.argsort(np.argsort(np.array(keys_of(HASHES, 4, 1), dtype=np.uint64)))
     ends = np.cumsum(PAPER)
     expected = np.searchsorted(ends, ranks, side="right")
@@ -100,6 +102,7 @@ def test_a_limit_keeps_a_random_sample_and_every_split() -> None:
         config = IngestConfig(limit=limit, fractions=[0.5, 0.3, 0.2])
         assert needs_ranks(config)
         cuts = find_cuts(HASHES, config)
+        assert cuts.splits == (), "these do not depend on ranks"
         within = is_within_limit(HASHES, config, cuts)
         kept[limit] = set(HASHES[within].tolist())
         assert len(kept[limit]) == limit
@@ -108,6 +111,12 @@ def test_a_limit_keeps_a_random_sample_and_every_split() -> None:
     assert kept[100] < kept[1000]
     everything = IngestConfig(limit=len(HASHES) + 1)
     assert is_within_limit(HASHES, everything, find_cuts(HASHES, everything)).all()
+
+
+def test_a_limit_lies_right_above_the_last_key_that_is_kept() -> None:
+    config = IngestConfig(limit=100, split_seed=6)
+    keys = sorted(keys_of(HASHES[:500], 6, 2))
+    assert find_cuts(HASHES[:500], config).limit == keys[99] + 1
 
 
 def test_a_limit_comes_before_the_ranks_of_the_paper() -> None:

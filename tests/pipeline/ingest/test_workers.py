@@ -59,6 +59,41 @@ def test_errors_of_processes_arrive() -> None:
         list(Workers(num=2).run(die, [1, 2]))
 
 
+def wait_for_the_end(note: Path) -> None:
+    note.write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def keep_workers_waiting(notes: list[Path]) -> None:
+    list(Workers(num=2).run(wait_for_the_end, notes))
+
+
+def is_running(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.dist
+def test_the_workers_of_a_killed_ingest_end_with_it(tmp_path: Path) -> None:
+    """Guarantee G2: nobody works on beside the ingest that goes on."""
+    notes = [tmp_path / "one", tmp_path / "other"]
+    process = multiprocessing.get_context("forkserver").Process(
+        target=keep_workers_waiting, args=(notes,)
+    )
+    process.start()
+    while not all(note.exists() and note.read_text() for note in notes):
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    deadline_s = time.monotonic() + 30
+    while any(is_running(int(note.read_text())) for note in notes):
+        assert time.monotonic() < deadline_s, "its workers go on"
+        time.sleep(0.01)
+
+
 @pytest.mark.dist
 @pytest.mark.parametrize("splits", [SplitRule.fractions, SplitRule.paper])
 def test_any_number_of_processes_gives_the_same_bytes(

@@ -131,7 +131,10 @@ def test_drawings_are_judged_at_a_trials_end(searched: Config) -> None:
     assert run.data.metrics[JUDGED] == pytest.approx(expected[JUDGED])
     assert run.data.tags["quality.split"] == "valid"
     results = Path(searched.results_dir) / "search" / "grid"
-    assert "large diversity (samples, τ = 0.5)" in (results / "search.html").read_text()
+    assert (
+        "large diversity (samples, τ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.5)"
+        in (results / "search.html").read_text()
+    )
     assert (results / "rate_nats-quality-samples_0.5-diversity.png").exists()
 
 
