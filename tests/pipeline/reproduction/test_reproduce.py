@@ -17,6 +17,9 @@ import pytest
 
 from pipeline import reproduce
 from pipeline.config import UserError
+from pipeline.entry import compose
+from pipeline.ingest.driver import ingest
+from pipeline.prepare import prepare
 from pipeline.reproduction import data, driver, process
 from pipeline.reproduction.cells import data_set
 from pipeline.reproduction.paper import Column
@@ -58,14 +61,19 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def trainings(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The same, with trainings that end at once, and the column of each."""
+def trainings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trainings that end at once, by their columns; in an empty folder."""
     done: list[str] = []
-    run_here = driver.run_command
+    monkeypatch.chdir(tmp_path)
 
     def pretend(name: str, overrides: Sequence[str]) -> None:
-        if name in ("ingest", "prepare"):
-            return run_here(name, overrides)
+        if name == "ingest":
+            return
+        if name == "prepare":
+            config = compose(list(overrides))
+            list(ingest(config))
+            prepare(config)
+            return
         (folder,) = (Path(o[12:]) for o in overrides if o.startswith("results_dir="))
         if name == "train":
             done.append(folder.name)
@@ -75,7 +83,6 @@ def trainings(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]
         else:
             metrics = {"L_R": 0.5, "L_KL": 0.25, "bound_nats": 40.0}
             (folder / "metrics.json").write_text(json.dumps(metrics))
-        return None
 
     monkeypatch.setattr(driver, "run_command", pretend)
     return done
