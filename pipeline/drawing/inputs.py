@@ -22,7 +22,7 @@ from pipeline.config import UserError
 from pipeline.data import metadata
 from pipeline.ingest.files import File, list_files
 from pipeline.ingest.formats.ndjson import read_raw, read_simplified
-from pipeline.ingest.formats.npz import read_npz
+from pipeline.ingest.formats.npz import FractionalOffsets, read_npz
 from pipeline.ingest.formats.svg import read_svg
 from pipeline.ingest.records import Reason, Reject
 from pipeline.manifest import Manifest
@@ -104,9 +104,8 @@ def _read_npz(name: str, path: Path, number: int) -> Given:
     """Offsets that are fractions are rounded, as what a model has drawn is in an npz."""
     try:
         return _bring_to_scale(name, "", _read_rows(name, path, number, quantum=0.0))
-    except UserError as error:
-        if "source.quantum" not in str(error):  # an option of ingest
-            raise
+    except FractionalOffsets:  # it names an option of ingest
+        pass
     given = _bring_to_scale(name, "", _read_rows(name, path, number, quantum=1.0))
     remark = "its points, which lie between pixels, were rounded to whole ones"
     return replace(given, remarks=[remark, *given.remarks])

@@ -51,18 +51,18 @@ def quality_section(
     if LEFT_OUT in quality:
         return absent(_TITLE, f"Left out: {quality[LEFT_OUT]}.")
     caption = [*_caption(quality)]
-    body = table(_HEADER, [_cells(name, figures) for name, figures in sets_of(quality)])
+    rows = [table(_HEADER, [_cells(name, figures) for name, figures in sets_of(quality)])]
     if quality["nearest_samples"]["samples"]:
         samples, known = nearest_samples(model, quality, test, train)
         temperature = quality["nearest_samples"]["temperature"]
         pictures = [sketch_to_svg(sketch, title="sample") for sketch in samples]
         label = f"The samples at τ = {temperature} that come nearest to a training drawing"
-        body = Markup(body + row(map(tile, pictures), label))
+        rows.append(row(map(tile, pictures), label))
         pictures = [sketch_to_svg(sketch, title="training drawing") for sketch in known]
         tiles = [tile(picture, original=True) for picture in pictures]
-        body = Markup(body + row(tiles, "The training drawing nearest to each"))
+        rows.append(row(tiles, "The training drawing nearest to each"))
         caption += credits_of(model.data, "Training drawings")
-    return section(_TITLE, _text(quality), " ".join(caption), body)
+    return section(_TITLE, _text(quality), " ".join(caption), *rows)
 
 
 def _cells(name: str, figures: Mapping[str, Any]) -> list[Cell]:

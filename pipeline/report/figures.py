@@ -176,19 +176,19 @@ def samples(exhibit: Exhibit) -> Markup:
     else:
         text += "At the lowest temperature only the likeliest drawing is left, so all look alike."
     caption = exhibit.caption(3, _temperatures())
-    return section("Samples", text, caption, Markup("".join(rows)), style="samples")
+    return section("Samples", text, caption, *rows, style="samples")
 
 
 def reconstructions(exhibit: Exhibit) -> Markup:
     """Test drawings, and what the model makes of them at each temperature."""
     originals = exhibit.originals[:_NUM_RECONSTRUCTED]
-    body = _redrawn(exhibit, originals, [original.category for original in originals])
+    rows = _redrawn(exhibit, originals, [original.category for original in originals])
     text = (
         "Test drawings, which the model was not trained on, and what it draws after reading them "
         "into a latent vector. It redraws what it has understood, not the lines it was shown."
     )
     caption = exhibit.caption(5, f"z is the mean of the posterior, {_temperatures()}")
-    return section("Reconstructions", text, caption, body, style="aside")
+    return section("Reconstructions", text, caption, *rows, style="aside")
 
 
 def other_things(exhibit: Exhibit) -> Markup:
@@ -206,10 +206,10 @@ def other_things(exhibit: Exhibit) -> Markup:
     caption = exhibit.caption(
         5, f"doodles as given, z is the mean of the posterior, {_temperatures()}"
     )
-    return section(title, text, caption, _redrawn(exhibit, others, of), style="aside")
+    return section(title, text, caption, *_redrawn(exhibit, others, of), style="aside")
 
 
-def _redrawn(exhibit: Exhibit, originals: Sequence[Original], of: Sequence[str]) -> Markup:
+def _redrawn(exhibit: Exhibit, originals: Sequence[Original], of: Sequence[str]) -> list[Markup]:
     """A row for each drawing: itself, and redrawn at each temperature as the category in `of`."""
     z = exhibit.encode(originals)
     by_temperature = [exhibit.draw(temperature=t, z=z, of=of) for t in TEMPERATURES]
@@ -222,7 +222,7 @@ def _redrawn(exhibit: Exhibit, originals: Sequence[Original], of: Sequence[str])
         is_other = original.category not in exhibit.model.data.categories
         told = f"{original.category}, told {of[index]}" if exhibit.is_told else original.category
         rows.append(row(tiles, told if is_other else exhibit.label([original])))
-    return Markup("".join(rows))
+    return rows
 
 
 def _doodles_of_others(exhibit: Exhibit) -> list[Original]:
@@ -231,15 +231,17 @@ def _doodles_of_others(exhibit: Exhibit) -> list[Original]:
     side = float(np.median([_larger_side(original.sketch) for original in exhibit.originals]))
     others = [name for name in CATEGORIES if name not in data.categories]
     np.random.default_rng(exhibit.seed).shuffle(others)
-    found = []
+    found: list[Original] = []
     for name in others:
+        if len(found) == _NUM_OTHER_THINGS:
+            break
         (line,) = generate(name, 1, exhibit.seed)
         strokes = [np.array(stroke).T for stroke in orjson.loads(line)["drawing"]]
         sketch = polylines_to_stroke3(strokes).astype(np.float32)
         sketch[:, :2] *= (side or 1.0) / _larger_side(sketch)
         if len(sketch) < data.N_max:
             found.append(Original(sketch, name))
-    return found[:_NUM_OTHER_THINGS]
+    return found
 
 
 def _larger_side(sketch: Sketch) -> float:
@@ -270,7 +272,7 @@ def interpolations(exhibit: Exhibit) -> Markup:
         "The drawings at both ends are the originals; 0.0 and 1.0 are their reconstructions."
     )
     caption = exhibit.caption(6, f"spherical interpolation of z, τ = {LATENT_TEMPERATURE}")
-    return section(title, text, caption, Markup("".join(rows)))
+    return section(title, text, caption, *rows)
 
 
 def between_four(exhibit: Exhibit) -> Markup:
@@ -296,7 +298,7 @@ def between_four(exhibit: Exhibit) -> Markup:
         6,
         f"spherical interpolation of z down both sides and then across, τ = {LATENT_TEMPERATURE}",
     )
-    return section(title, text, caption, Markup("".join(rows)))
+    return section(title, text, caption, *rows)
 
 
 def analogies(exhibit: Exhibit) -> Markup:
@@ -318,7 +320,7 @@ def analogies(exhibit: Exhibit) -> Markup:
         "from the third. These are picked by chance; the paper's are chosen by hand."
     )
     caption = exhibit.caption(6, f"z = a + (b - c), τ = {LATENT_TEMPERATURE}")
-    return section(title, text, caption, Markup("".join(rows)))
+    return section(title, text, caption, *rows)
 
 
 def completions(exhibit: Exhibit) -> Markup:
@@ -352,7 +354,7 @@ def completions(exhibit: Exhibit) -> Markup:
             " paper completes with a decoder-only model, which has none."
         )
     caption = exhibit.caption(7, f"τ = {COMPLETION_TEMPERATURE}")
-    return section("Completions", text, caption, Markup("".join(rows)))
+    return section("Completions", text, caption, *rows)
 
 
 def variations(exhibit: Exhibit) -> Markup:
@@ -374,7 +376,7 @@ def variations(exhibit: Exhibit) -> Markup:
         f"z moved at random by a spread of {SPREAD} (0 keeps it, 1 forgets it),"
         f" τ = {VARIATION_TEMPERATURE}",
     )
-    return section("Variations", text, caption, Markup("".join(rows)))
+    return section("Variations", text, caption, *rows)
 
 
 def _given(original: Original, caption: str) -> Markup:

@@ -110,11 +110,11 @@ def page(title: str, *, eyebrow: str, lede: str, facts: Mapping[str, str], body:
     )
 
 
-def section(title: str, text: str, caption: str, body: Markup, *, style: str = "") -> Markup:
+def section(title: str, text: str, caption: str, *body: Markup, style: str = "") -> Markup:
     """A heading, what the section shows, how it was made, and its rows."""
     return Markup(
         f'<section class="{escape(style)}"><h2>{escape(title)}</h2><p>{escape(text)}</p>'
-        f'<p class="caption">{escape(caption)}</p>\n{body}</section>\n'
+        f'<p class="caption">{escape(caption)}</p>\n{"".join(body)}</section>\n'
     )
 
 

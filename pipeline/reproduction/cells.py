@@ -18,6 +18,8 @@ _OURS = {
     "loss.w_KL": "use --columns",
     "model.conditional": "use --columns",
     "results_dir": "use --out",
+    "shards_dir": "use data_dir, in which each row has a folder: the same category may have another"
+    " N_max in another row",
 }
 """Overrides that the table itself makes."""
 

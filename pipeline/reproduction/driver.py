@@ -13,7 +13,7 @@ from pipeline.manifest import Manifest
 from pipeline.reproduction.cells import Cell, DataSet, data_set
 from pipeline.reproduction.data import settle_N_max
 from pipeline.reproduction.markdown import write_markdown
-from pipeline.reproduction.outcome import Outcome, read_outcome, record_outcome
+from pipeline.reproduction.outcome import Outcome, collect_outcome, read_outcome, record_outcome
 from pipeline.reproduction.paper import Column
 from pipeline.reproduction.picture import write_picture
 from pipeline.reproduction.process import run_command
@@ -100,17 +100,25 @@ def _finish(data: DataSet, cells: Sequence[Cell], tracker: Tracker) -> Iterator[
             print(f"\n== {cell.title}", flush=True)
             for name in ("train", "evaluate"):
                 run_command(name, cell.overrides)
-            outcome = record_outcome(cell)
+            outcome = collect_outcome(cell)
             _adopt(cell, outcome, tracker)
+            record_outcome(cell, outcome)
         yield Row(cell, manifest, outcome)
 
 
 def _adopt(cell: Cell, outcome: Outcome, parent: Tracker) -> None:
     """Makes the cell's run in MLflow a child of the table's."""
-    until_s = time.monotonic() + (_WAIT_S if cell.config.tracking.enabled else 0)
+    if not cell.config.tracking.enabled:
+        return
+    until_s = time.monotonic() + _WAIT_S
     while parent.run_id is None and time.monotonic() < until_s:
         time.sleep(0.05)
     if parent.run_id is None:
+        address = redact(cell.config.tracking.uri)
+        print(
+            f"{address} has not answered in {_WAIT_S:g} s: there, {cell.title} is no child",
+            flush=True,
+        )
         return
     journal = Path(outcome.run_folder) / JOURNAL
     child = reopen_tracker(cell.config.tracking, journal, outcome.mlflow_run_id)

@@ -42,11 +42,11 @@ def read_outcome(cell: Cell) -> Outcome | None:
     return outcome if outcome.fingerprint == _fingerprint(cell.config) else None
 
 
-def record_outcome(cell: Cell) -> Outcome:
+def collect_outcome(cell: Cell) -> Outcome:
     """Takes together what train and evaluate have written of the cell."""
     training = json.loads((cell.config.model_dir / TRAINING_NAME).read_text())
     metrics = json.loads(cell.config.metrics_path.read_text())
-    outcome = Outcome(
+    return Outcome(
         fingerprint=_fingerprint(cell.config),
         **{name: metrics[name] for name in ("L_R", "L_KL", "bound_nats")},
         **{
@@ -54,9 +54,12 @@ def record_outcome(cell: Cell) -> Outcome:
             for name in ("num_steps", "best_step", "run_folder", "mlflow_run_id")
         },
     )
+
+
+def record_outcome(cell: Cell, outcome: Outcome) -> None:
+    """Keeps it: the cell is finished."""
     with replacing_file(_path(cell)) as path:
         path.write_text(json.dumps(asdict(outcome), indent=1) + "\n")
-    return outcome
 
 
 def _path(cell: Cell) -> Path:

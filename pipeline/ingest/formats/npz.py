@@ -31,6 +31,10 @@ MEMORY_BYTES = 64 << 20
 CHUNK_SKETCHES = 4096
 
 
+class FractionalOffsets(UserError):
+    """Rows that are to be kept as they are, and are not integers."""
+
+
 class _Member(NamedTuple):
     """An array in an npz file, and what its header says."""
 
@@ -205,7 +209,7 @@ class _Chunk(NamedTuple):
 
     def _refuse_fractions(self, index: int, largest: float) -> None:
         finest = 2.0 ** math.ceil(math.log2(largest / MAX_OFFSET))
-        raise UserError(
+        raise FractionalOffsets(
             f"{self.file.uri} has offsets that are not integers, in {self.array} near index"
             f" {self.first + index}: set source.quantum to the unit to store them in, of which no"
             f" offset has more than {MAX_OFFSET}: here source.quantum={finest:g} or above"

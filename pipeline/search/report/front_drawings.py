@@ -92,7 +92,7 @@ def drawings(
         rows.insert(0, row(tiles, "originals"))
     caption = f"Mean of the posterior as z, τ = {TEMPERATURE}, seed {seed}."
     text = _REDRAWN if num_redrawn else _NEW_ALONE
-    return section(_TITLE, text, caption, Markup("".join(rows)))
+    return section(_TITLE, text, caption, *rows)
 
 
 def _tiles(sketches: Sequence[Sketch], caption: str) -> list[Markup]:

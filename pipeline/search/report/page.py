@@ -269,7 +269,7 @@ def _influence(importances: Sequence[Importance]) -> Markup:
         " thin line spans nine in ten resamplings of them. A field's share depends on the range"
         " that was searched."
     )
-    return section(title, text, caption, Markup(pictures(drawn) + "".join(reasons)))
+    return section(title, text, caption, pictures(drawn), *reasons)
 
 
 def _all(trials: Sequence[Trial], goal: Goal) -> Markup:

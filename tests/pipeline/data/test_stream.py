@@ -98,7 +98,7 @@ def test_uniform_serves_categories_equally_often_and_their_drawings_evenly(order
 
 @pytest.mark.parametrize("order", list(TrainOrder))
 @pytest.mark.parametrize("balance", list(Balance))
-def test_a_late_position_costs_no_more_than_an_early_one(order: str, balance: str) -> None:
+def test_a_position_of_any_size_is_a_drawing(order: str, balance: str) -> None:
     assert 0 <= stream_of(order, balance).rows(np.array([2**40]))[0] < NUM
 
 

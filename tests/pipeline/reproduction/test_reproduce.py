@@ -158,6 +158,7 @@ MISTAKES = {
     "loss.w_KL=0.3": "--columns",
     "categories=[cat]": "--experiments",
     "results_dir=x": "--out",
+    "shards_dir=x": "use data_dir",
     "loss.w_KLL=1": "did you mean loss.w_KL",
 }
 
