@@ -34,6 +34,8 @@ def connect(address: str, field: str, variables: Mapping[str, str] | None = None
             address=address or "local",
             include_dashboard=False,
             log_to_driver=False,
+            # Nobody can see the metrics of a cluster without a dashboard.
+            _system_config=None if address else {"enable_metrics_collection": False},
             # Without one, Ray's workers start ahead of need: an actor begins four times as fast.
             runtime_env={"env_vars": dict(variables)} if address and variables else None,
         )

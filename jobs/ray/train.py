@@ -17,7 +17,7 @@ from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import ControllerError
 
-from pipeline.config import Config, UserError, check_shares, ending_at_user_errors
+from pipeline.config import Config, LostProcess, UserError, check_shares, ending_at_user_errors
 from pipeline.entry import compose
 
 
@@ -109,8 +109,6 @@ class _StopAtUserError(UserCallback):
     """Without it, a mistake that only the user can put right is tried max_failures times."""
 
     def after_exception(self, run_context: object, worker_exceptions: dict[int, Exception]) -> None:
-        from pipeline.training.processes import LostProcess  # torch: not needed by the driver
-
         for error in worker_exceptions.values():
             cause = getattr(error, "_base_exc", error)
             if isinstance(cause, UserError) and not isinstance(cause, LostProcess):
@@ -118,10 +116,13 @@ class _StopAtUserError(UserCallback):
 
 
 def _connect() -> None:
-    if ray.is_initialized():
-        return
     # What workers print reaches the driver anyway; Ray Train would send it a second time.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    # It tells workers of a node's end, which ours do not ask. Ray restarts it without end if it was
+    # itself on the node (ray-project/ray#53727), and its GCS then takes a whole CPU.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    if ray.is_initialized():
+        return
     try:
         ray.init("auto")
     except (OSError, ValueError) as error:

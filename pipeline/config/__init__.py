@@ -22,7 +22,7 @@ from pipeline.config.drawings import (
     SplitRule,
     check_category,
 )
-from pipeline.config.error import UserError, ending_at_user_errors
+from pipeline.config.error import LostProcess, UserError, ending_at_user_errors
 from pipeline.config.quality import QualityConfig
 from pipeline.config.search import FIGURES, QUALITY, Algorithm, SearchConfig
 from pipeline.config.training import (
@@ -57,6 +57,7 @@ __all__ = [
     "InspectConfig",
     "LearningRateScale",
     "LossConfig",
+    "LostProcess",
     "Precision",
     "QualityConfig",
     "SearchConfig",

@@ -12,15 +12,11 @@ from contextlib import contextmanager
 
 from torch.distributed import DistError
 
-from pipeline.config import TrainerConfig, UserError
+from pipeline.config import LostProcess, TrainerConfig
 from pipeline.training.launch import Launch
 
 _GRACE_S = 10
 """Seconds that processes have to end by themselves, with a message of their own."""
-
-
-class LostProcess(UserError):
-    """Another process of the run has ended; who starts processes may start all of them again."""
 
 
 @contextmanager

@@ -125,8 +125,10 @@ def test_a_drawing_grows_from_what_was_given_to_the_whole(tmp_path: Path, browse
     still.goto(f"file://{tmp_path}/still.svg")
     whole = ink(still)
     with browser.new_page(viewport={"width": 600, "height": 300}) as page:
+        # It must not be over before it is looked at.
+        page.context.new_cdp_session(page).send("Animation.setPlaybackRate", {"playbackRate": 0})
         page.goto(f"file://{tmp_path}/moving.svg")
-        page.evaluate("window.motion = document.getAnimations(); motion.map(m => m.pause())")
+        page.evaluate("window.motion = document.getAnimations()")
         amounts = []
         for time_ms in (0, 400, 800, 60_000):
             page.evaluate("time => motion.forEach(m => m.currentTime = time)", time_ms)

@@ -7,7 +7,6 @@ import os
 import pickle
 import resource
 import struct
-import time
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -256,14 +255,14 @@ MALICIOUS = {
 }  # fmt: skip
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", MALICIOUS)
 def test_pickles_of_anything_else_do_nothing(name: str, tmp_path: Path) -> None:
     content, says = MALICIOUS[name]
     save_raw(tmp_path, content)
-    begin, peak = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(UserError, match=rf"sheep\.npz is not an npz file .*'train'.*({says})"):
         read(tmp_path)
-    assert time.process_time() - begin < 1
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100 << 10
     assert not Path("/tmp/touched-by-a-pickle").exists()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -270,12 +269,12 @@ HOSTILE = {
 }
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_documents_are_rejects_soon(name: str, read: Callable[..., Parsed]) -> None:
+    """Within seconds; what grows faster than a document does would take minutes or more."""
     document, reason = HOSTILE[name]
-    begin = time.process_time()
     assert reject_of(read(document)).reason == reason
-    assert time.process_time() - begin < 3
 
 
 def test_rejects_do_not_touch_their_neighbours(read: Callable[..., Parsed]) -> None:
