@@ -57,14 +57,14 @@ bench: bench-env ## every benchmark but that of 50 million drawings
 	python -m benchmarks.sampling
 
 ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
-	mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000
 
 studio: $(VENV)/installed ## a page to draw on with the trained models, on http://127.0.0.1:5001
 	python -m pipeline.studio
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing into $(VENV), in silence: a minute or some, by the network"
+	@echo "installing into $(VENV), in silence: minutes, by the network"
 	$(INSTALL) --editable .
 	touch $@
 

@@ -10,7 +10,10 @@ from typing import Any
 # Tests run side by side, and threads of several processes wait for each other at every product.
 # torch reads this when it is imported, in the processes that tests start too.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# MLflow's servers would start seven processes of their own for jobs that nobody asks for.
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
 
+import hypothesis
 import pytest
 import torch
 from jaxtyping import install_import_hook
@@ -22,6 +25,12 @@ if not torch.cuda.is_available():
 import tests.typechecking  # noqa: F401  # the hook looks it up by name
 
 install_import_hook("sketch_model", "tests.typechecking.checked")
+
+# How fast a machine is decides no test.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 CHROMIUM = Path("/usr/bin/chromium")
 

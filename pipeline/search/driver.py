@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from threading import Thread
 from typing import TYPE_CHECKING
 
 from pipeline.config import Config, UserError
@@ -54,7 +53,9 @@ def run_search(config: Config, arguments: Sequence[str]) -> None:
         try:
             of_search = Trials(of_trials, folders.trials, parent.tags)
             trials = _run_trials(of_search, space, goal, parent, interruption)
-            results = _import_results()(config, space, goal, of_trials.train.max_steps, base)
+            from pipeline.search.results import Results  # torch, matplotlib, a model's server
+
+            results = Results(config, space, goal, of_trials.train.max_steps, base)
             winner = results.conclude(of_search, trials, parent)
             status = "FINISHED"
         except SystemExit:
@@ -72,7 +73,6 @@ def _run_trials(
     of_search: Trials, space: Space, goal: Goal, parent: ParentRun, interruption: Interruption
 ) -> list[Trial]:
     search = of_search.config.search
-    Thread(target=_import_results).start()  # meanwhile, the first trials begin
     found: list[Trial] = []
     num_trials = tuner.num_trials(search, space)
     with Progress(num_trials, space, goal) as progress:
@@ -92,13 +92,6 @@ def _run_trials(
             retry=search.retry_failed,
         )
     return found
-
-
-def _import_results() -> type[Results]:
-    """Takes seconds: with torch, matplotlib, and what serves a model."""
-    from pipeline.search.results import Results
-
-    return Results
 
 
 def _explained(signal: Interrupted) -> Interrupted:

@@ -34,7 +34,7 @@ def test_batches_are_as_full_as_can_be() -> None:
 
 def test_every_point_has_a_rate_and_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    lines = [line for axis in growth.AXES for line in growth.measure_axis(axis, 1.0, 10.0)]
+    lines = [line for axis in growth.AXES for line in growth.measure_axis(axis, 0.01, 10.0)]
     assert len(lines) == 6
     assert all(rate > 0 for line in lines for rate in line["sketches_per_s"].values())
     growth.plot(lines, "here", tmp_path / "growth.png")
@@ -43,7 +43,7 @@ def test_every_point_has_a_rate_and_is_drawn(tmp_path: Path) -> None:
 
 
 def test_what_would_take_too_long_is_left_out_and_said_so() -> None:
-    first, second = growth.measure_axis("batch", 1.0, limit_s=0.0)
+    first, second = growth.measure_axis("batch", 0.01, limit_s=0.0)
     assert all(first["sketches_per_s"].values())
     assert set(second["sketches_per_s"].values()) == {None}
     assert growth.format_lines([first, second], 0.0).count("> 0 s a step") == 4

@@ -164,7 +164,7 @@ def test_equals_the_slow_program_to_the_last_bit(
     assert list(to_lists(simplify(to_columns(drawings)))) == expected
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(DRAWINGS)
 def test_equals_the_slow_program(drawing: Drawing) -> None:
     assert simplify_one(drawing) == simplify_slowly(drawing)

@@ -47,7 +47,7 @@ def sketches(drawings: Drawings) -> list[list[list[int]]]:
     return [part.points.tolist() for part in drawings.slices(1)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(STROKES, max_size=5))
 def test_agrees_with_the_slow_conversion(drawings: list[list[Points]]) -> None:
     found, fits = convert(drawings)

@@ -129,7 +129,7 @@ def test_mutated_lines_end_as_the_careful_reader_says(is_raw: bool) -> None:
     assert 0.05 * num < num_drawings < 0.95 * num
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(seed=st.integers(0, 2**32), num=st.integers(1, 5), is_raw=st.booleans())
 def test_other_mutated_lines_too(seed: int, num: int, is_raw: bool) -> None:
     assert_same(mutated_lines(num, seed, is_raw=is_raw), is_raw=is_raw)
@@ -167,7 +167,7 @@ def test_words_of_any_kind(word: str) -> None:
     assert assert_same(lines, word) >= 2
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     digits=st.integers(0, 10**19 - 1),
     num_decimals=st.integers(0, 19),
@@ -208,7 +208,7 @@ def test_what_is_no_plain_number(text: str) -> None:
         assert read_integer(bytes_of(text + END), np.uint64(0))[0] == UNUSUAL
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(
     year=st.integers(0, 9999),
     month=st.integers(0, 13),
