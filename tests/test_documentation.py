@@ -89,6 +89,13 @@ def test_every_test_that_is_named_exists(page: Path) -> None:
             assert named in names_of_tests(), f"{name(page)}: there is no {named}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_block_of_code_ends_on_a_line_of_its_own(page: Path) -> None:
+    for token in MARKDOWN.parse(page.read_text()):
+        if token.type == "fence":
+            assert token.markup not in token.content, f"{name(page)}: {token.content}"
+
+
 def guarantees(page: Path) -> dict[str, set[str]]:
     """The guarantees of a page by what they begin with, and the tests that each names."""
     text = page.read_text()
