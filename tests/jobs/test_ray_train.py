@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ ENVIRONMENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15"}
 """As long as Ray waits for a worker on a node whose end it has not noticed yet."""
 NODE = {"num_cpus": 1, "object_store_memory": 80_000_000}
 STARTED = "Started training worker group of size "
+GROWN = "Deciding to resize the worker group from 1 -> 2 workers"
 
 
 @pytest.fixture
@@ -90,6 +92,16 @@ def wait_for(is_there: Callable[[], object], process: subprocess.Popen[bytes], l
         time.sleep(0.1)
 
 
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """So that training does not end before Ray has noticed something, however fast it is."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 @pytest.mark.dist
 @pytest.mark.timeout(600)
 def test_a_lost_node_is_done_without_until_another_comes(
@@ -103,7 +115,12 @@ def test_a_lost_node_is_done_without_until_another_comes(
         (lost,) = cluster.worker_nodes
         cluster.remove_node(lost, allow_graceful=False)
         wait_for(lambda: f"{STARTED}1" in log.read_text(), process, log)
-        cluster.add_node(**NODE)
+        (last,) = runs.glob("tiny-*/last.ckpt")
+        before = last.stat().st_mtime_ns
+        wait_for(lambda: last.exists() and last.stat().st_mtime_ns > before, process, log)
+        with paused(int(re.findall(r"pid=(\d+)\) world_rank=0", log.read_text())[-1])):
+            cluster.add_node(**NODE)
+            wait_for(lambda: GROWN in log.read_text(), process, log)
         assert process.wait(HANG_S) == 0, log.read_text()
     finally:
         if process.poll() is None:
