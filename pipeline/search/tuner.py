@@ -34,6 +34,7 @@ Watch = Callable[[list[Trial], Trial | None], None]
 _SETTINGS = {
     "RAY_AIR_NEW_OUTPUT": "0",  # this program prints a table of its own
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # as in jobs/ray/train.py
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # some figures are there at the end alone
