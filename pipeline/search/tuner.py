@@ -43,6 +43,8 @@ _SETTINGS = {
     "TUNE_GLOBAL_CHECKPOINT_S": "2",  # what a killed driver forgets
 }
 _DEFAULT_REDUCTION = 3
+_OF_A_TRIAL = 0.01
+"""CPUs of a trial that only waits for processes. Each asks for that much less: all fit as before."""
 _JOIN_S = 60.0
 """How long the nodes of a cluster that was just started may take to join it."""
 _tell: Callable[..., None]
@@ -179,7 +181,7 @@ def _trainable(trials: Trials) -> Any:
     processes = num_processes(trials.config)
     resources = _resources(trials.config.search)
     if processes > 1:  # Ray Train reserves what the processes need
-        resources = {"CPU": 0.01}
+        resources = {"CPU": _OF_A_TRIAL}
     return tune.with_resources(trial, resources)
 
 
@@ -193,6 +195,8 @@ def _train_on_ray(config: Config, tags: Mapping[str, str], report: Any) -> None:
         train_and_publish(config, tags, train.report)
 
     search = config.search
+    resources = _resources(search)
+    resources["CPU"] = max(0.0, resources["CPU"] - _OF_A_TRIAL)
     tell_tune: Any = TuneReportCallback()  # type: ignore[no-untyped-call]
     TorchTrainer(
         work,
@@ -200,7 +204,7 @@ def _train_on_ray(config: Config, tags: Mapping[str, str], report: Any) -> None:
         scaling_config=train.ScalingConfig(
             num_workers=num_processes(config),
             use_gpu=search.gpus_per_process > 0,
-            resources_per_worker=_resources(search),
+            resources_per_worker=resources,
         ),
         run_config=train.RunConfig(storage_path=config.runs_dir, name="ray", callbacks=[tell_tune]),
     ).fit()
