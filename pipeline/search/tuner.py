@@ -44,7 +44,7 @@ _SETTINGS = {
 }
 _DEFAULT_REDUCTION = 3
 _OF_A_TRIAL = 0.01
-"""CPUs of a trial that only waits for processes. Each asks for that much less: all fit as before."""
+"""CPUs of a trial that only waits for processes; each of these asks for that much less."""
 _JOIN_S = 60.0
 """How long the nodes of a cluster that was just started may take to join it."""
 _tell: Callable[..., None]
