@@ -71,7 +71,7 @@ class Trials:
         folder, config = self.folder_of(values), self.config_of(values)
         folder.mkdir(parents=True, exist_ok=True)
         failure = folder / FAILURE
-        with _exclusive(folder / ".lock"), _printing_to(folder / LOG):
+        with _exclusive(folder / ".lock"), printing_to(folder / LOG):
             if failure.exists():
                 raise TrialFailed(failure.read_text())
             try:
@@ -151,7 +151,8 @@ def _exclusive(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _printing_to(path: Path) -> Iterator[None]:
+def printing_to(path: Path) -> Iterator[None]:
+    """Appends what is printed inside to a file."""
     with (
         path.open("a", buffering=1) as log,
         contextlib.redirect_stdout(log),

@@ -22,9 +22,11 @@ from pipeline.search.space import Space, grid
 from pipeline.search.trial import (
     FAILURE,
     IS_FINAL,
+    LOG,
     OUT_OF_MEMORY,
     STEP,
     Trials,
+    printing_to,
     train_and_publish,
 )
 from pipeline.training.interruption import Interruption
@@ -192,7 +194,8 @@ def _train_on_ray(config: Config, tags: Mapping[str, str], report: Any) -> None:
     from ray.tune.integration.ray_train import TuneReportCallback
 
     def work() -> None:
-        train_and_publish(config, tags, train.report)
+        with printing_to(Path(config.runs_dir) / LOG):
+            train_and_publish(config, tags, train.report)
 
     search = config.search
     resources = _resources(search)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,22 @@ import torch
 
 from pipeline.config import Algorithm, Config, SearchConfig, UserError
 from pipeline.entry import compose
+from pipeline.loading import with_values
+from pipeline.results import TRAINING_NAME
 from pipeline.search import tuner
 from pipeline.search.outcome import Goal, Status, Trial
 from pipeline.search.record import of_a_trial
 from pipeline.search.space import Choice
 from pipeline.search.trial import IS_FINAL, STEP, TrialFailed, Trials, train_and_publish
+from pipeline.training.fit import fit
 from pipeline.training.interruption import Interruption
-from tests.experiments import changed
+from tests.experiments import changed, make_config, make_data, write_drawings
+from tests.pipeline.search.stand_ins import Dying, Sharing
 
 VALUES = {"loss.w_KL": 0.5}
+NUM_CPUS = 4
+TOLERANCE = 1e-4
+"""Of figures, relative: two processes add gradients in another order, see tests/distributed/test_ddp.py."""
 
 
 class OutOfMemoryError(RuntimeError):
@@ -60,47 +66,6 @@ def test_an_error_is_one_line_and_is_met_again(
     assert "Traceback" in log
 
 
-@dataclass(frozen=True)
-class Dying:
-    """A trial whose process is killed, unless it was killed `num_deaths` times already."""
-
-    config: Config
-    folder: Path
-    num_deaths: int
-
-    def folder_of(self, values: Any) -> Path:
-        return self.folder
-
-    def run(self, values: Any, report: Callable[[dict[str, Any]], None], train: Any) -> None:
-        found = len([*self.folder.glob("death-*")])
-        if found < self.num_deaths:
-            (self.folder / f"death-{found}").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        report({STEP: 7, IS_FINAL: True, "bound_nats": 1.5})
-
-
-@dataclass(frozen=True)
-class Sharing:
-    """Trials that look who else is there; none ends before two have begun."""
-
-    config: Config
-    folder: Path
-
-    def folder_of(self, values: Any) -> Path:
-        return self.folder
-
-    def run(self, values: Any, report: Callable[[dict[str, Any]], None], train: Any) -> None:
-        own = self.folder / f"begun-{values['loss.w_KL']}"
-        own.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
-        while len([*self.folder.glob("begun-*")]) < 2:
-            time.sleep(0.01)
-        time.sleep(0.5)  # a third one would begin meanwhile
-        begun, ended = ([*self.folder.glob(f"{what}-*")] for what in ("begun", "ended"))
-        num_there = len(begun) - len(ended)
-        own.with_name(f"ended-{values['loss.w_KL']}").touch()
-        report({STEP: num_there, IS_FINAL: True, "bound_nats": 1.5})
-
-
 @pytest.fixture(scope="module")
 def config() -> Iterator[Config]:
     """On a Ray that was told of a GPU, whether there is one or not."""
@@ -112,7 +77,7 @@ def config() -> Iterator[Config]:
         max_failures=1,
     )
     config = of_a_trial(replace(compose(["+experiment=smoke"]), search=search))
-    ray.init(num_cpus=4, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    ray.init(num_cpus=NUM_CPUS, num_gpus=1, include_dashboard=False, log_to_driver=False)
     tuner.prepare(config)
     yield config
     ray.shutdown()
@@ -141,6 +106,29 @@ def test_a_trial_whose_process_dies_is_started_again(
     assert trial.status is status
     assert trial.error.startswith(error)
     assert trial.step == (7 if status is Status.finished else 0)
+
+
+@pytest.mark.dist
+@pytest.mark.timeout(600)
+def test_a_trial_of_two_processes_trains_as_one_of_one_does(config: Config, tmp_path: Path) -> None:
+    """Where there are just the CPUs that its processes need, and none for what starts them."""
+    tiny = make_config(write_drawings(tmp_path / "bucket"), tmp_path)
+    make_data(tiny)
+    tiny = changed(tiny, "model", recurrent_dropout=0.0)  # each process draws masks of its own
+    search = replace(config.search, cpus_per_process=NUM_CPUS / 2)
+    two = changed(replace(tiny, search=search), "trainer", num_processes=2)
+    (trial,) = run(Trials(two, tmp_path / "trials", {}), tmp_path, VALUES["loss.w_KL"])
+    assert trial.status is Status.finished, trial.error
+    fit(with_values(tiny, VALUES)).publish(tiny)
+    trained, expected = (
+        json.loads((folder / "model" / TRAINING_NAME).read_text())
+        for folder in (trial.folder / "results", Path(tiny.results_dir))
+    )
+    assert trained["num_steps"] == expected["num_steps"] == trial.step == 8
+    assert trained["validation"] == pytest.approx(expected["validation"], rel=TOLERANCE)
+    assert trial.figures["L_R"] == trained["validation"]["L_R"]
+    log = (trial.folder / "log.txt").read_text()
+    assert log.count("Training to step 8") == log.count("step 8/8") == 1
 
 
 @pytest.mark.dist
