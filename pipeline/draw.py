@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import UserError, ending_at_user_errors
 from pipeline.drawing.arguments import make_parser, read_store
+from pipeline.importing import importing
 
 if TYPE_CHECKING:
     from pipeline.drawing.artist import Artist
@@ -27,7 +28,8 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from pipeline.drawing import outputs
+    with importing():  # torch: not needed to print --help
+        from pipeline.drawing import outputs
 
     if arguments.animate and not any(path.suffix == ".svg" for path in arguments.out):
         raise UserError("--animate is of SVG files: add --out FILE.svg")
@@ -50,11 +52,12 @@ def _prepare(arguments: argparse.Namespace) -> tuple[Artist, list[Given]]:
     """The model, and the drawings it is given, as far as it can read them."""
     tracking = read_store(arguments.tracking_uri, [arguments.model])
 
-    import torch
+    with importing():
+        import torch
 
-    from pipeline.drawing import fitting, inputs
-    from pipeline.drawing.artist import Artist
-    from pipeline.drawing.models import load_model
+        from pipeline.drawing import fitting, inputs
+        from pipeline.drawing.artist import Artist
+        from pipeline.drawing.models import load_model
 
     found = load_model(arguments.model, tracking, arguments.data)
     names = getattr(arguments, "drawings", [])

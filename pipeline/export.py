@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pipeline.config import UserError, ending_at_user_errors
 from pipeline.drawing.arguments import MODEL_HELP, STORE_HELP, read_store
+from pipeline.importing import importing
 
 
 def export(arguments: argparse.Namespace) -> Iterator[str]:
@@ -26,10 +27,11 @@ def export(arguments: argparse.Namespace) -> Iterator[str]:
 
     tracking = read_store(arguments.tracking_uri, [arguments.model])
 
-    from pipeline.drawing.models import load_model  # torch: not needed to print --help
-    from pipeline.exporting import formats
-    from pipeline.exporting.card import CardOptions
-    from pipeline.exporting.subject import make_subject
+    with importing():  # torch: not needed to print --help
+        from pipeline.drawing.models import load_model
+        from pipeline.exporting import formats
+        from pipeline.exporting.card import CardOptions
+        from pipeline.exporting.subject import make_subject
 
     found, check = load_model(arguments.model, tracking), arguments.check
     subject = make_subject(arguments.model, found.model, found.folder)

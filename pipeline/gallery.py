@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-import torch
-
 from pipeline.atomic import replacing_file
 from pipeline.config import Config, UserError
-from pipeline.data.dataset import ShardedSketches
 from pipeline.entry import command
-from pipeline.permutation import permute
-from pipeline.quality.section import quality_section
-from pipeline.report.gallery import RunFacts, gallery_html
-from pipeline.results import load_published, reopen_run
+from pipeline.importing import importing
 
 _NUM_CANDIDATES = 200
 
 
-@command
-def main(config: Config) -> None:
+def draw_gallery(config: Config) -> None:
     """Writes the gallery of the experiment's model, with drawings of its test split."""
+    with importing():  # torch: not needed to print --help
+        import numpy as np
+        import torch
+
+        from pipeline.data.dataset import ShardedSketches
+        from pipeline.permutation import permute
+        from pipeline.quality.section import quality_section
+        from pipeline.report.gallery import RunFacts, gallery_html
+        from pipeline.results import load_published, reopen_run
+
     model, training = load_published(config)
     if not config.metrics_path.exists():
         raise UserError(
@@ -60,6 +62,8 @@ def main(config: Config) -> None:
     tracker.finish()
     print(f"gallery   {config.gallery_path} ({len(page) / 1e6:.2f} MB)")
 
+
+main = command(draw_gallery)
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config import ending_at_user_errors
+from pipeline.importing import importing
 from pipeline.reproduction.paper import Column, paper_experiments
 
 _EPILOG = """\
@@ -28,9 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Trains what is not trained yet, and says where the table is."""
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser().parse_intermixed_args(arguments)
-    from pipeline.reproduction.driver import Reproduction  # torch: not needed to print --help
-    from pipeline.reproduction.process import CommandFailed
-    from pipeline.training.interruption import Interrupted
+    with importing():  # torch: not needed to print --help
+        from pipeline.reproduction.driver import Reproduction
+        from pipeline.reproduction.process import CommandFailed
+        from pipeline.training.interruption import Interrupted
 
     command = shlex.join(["python", "-m", "pipeline.reproduce", *arguments])
     wanted = Reproduction(

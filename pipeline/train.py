@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pipeline.config import Config
 from pipeline.entry import command
+from pipeline.importing import importing
 
 _ALIAS = "challenger"
 """MLflow's word for a model that has not been compared yet."""
@@ -15,9 +16,10 @@ _ALIAS = "challenger"
 
 def train(config: Config) -> None:
     """Trains, publishes the best model, and says where everything is."""
-    from pipeline.registration import register  # torch and Lightning: not needed to print --help
-    from pipeline.tracking import redact
-    from pipeline.training.fit import fit
+    with importing():  # torch and Lightning: not needed to print --help
+        from pipeline.registration import register
+        from pipeline.tracking import redact
+        from pipeline.training.fit import fit
 
     result = fit(config)
     if not result.is_rank_zero:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("patient")
 
 CHROMIUM = Path("/usr/bin/chromium")
+
+
+def pytest_collection() -> None:
+    """Tests are about to be imported: see pipeline/importing.py."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """They are."""
+    gc.freeze()
+    gc.enable()
 
 
 def _folder_from_environment(variable: str, what: str) -> Path:

@@ -5,18 +5,25 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from pipeline.config import Config
 from pipeline.entry import command
-from pipeline.ingest.driver import Advance, Ingested, ingest
+from pipeline.importing import importing
 from pipeline.manifest import SPLITS, CategoryManifest
+
+if TYPE_CHECKING:
+    from pipeline.ingest.driver import Advance, Ingested
 
 
 @command
 def main(config: Config) -> None:
     """Ingests every category of the config that is not already there, and says what came of it."""
+    with importing():  # pyarrow and numba: not needed to print --help
+        from pipeline.ingest.driver import ingest
+
     start_s = time.perf_counter()
     with Progress() as progress:
         done = list(ingest(config, progress.advance))

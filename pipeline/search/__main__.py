@@ -10,13 +10,15 @@ import sys
 
 from pipeline.config import Config
 from pipeline.entry import command
+from pipeline.importing import importing
 
 _DEFAULT = "+search=rate_distortion"
 
 
 def search(config: Config) -> None:
     """Runs the trials, and says which is the best and how it is trained in full."""
-    from pipeline.search.driver import run_search  # Ray: not needed to print --help
+    with importing():  # Ray: not needed to print --help
+        from pipeline.search.driver import run_search
 
     run_search(config, sys.argv[1:])
 

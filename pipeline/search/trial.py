@@ -16,6 +16,7 @@ from typing import Any
 
 from pipeline.config import FIGURES, Config, UserError
 from pipeline.identity import fingerprint
+from pipeline.importing import importing
 from pipeline.loading import with_values
 from pipeline.manifest import Manifest
 from pipeline.search.outcome import DISTORTION, RATE
@@ -87,7 +88,8 @@ class Trials:
 def train_and_publish(config: Config, tags: Tags, report: Reporter) -> None:
     """What each process of a trial does."""
     _settle_device(config)
-    from pipeline.training.fit import fit  # torch and Lightning: not needed by the driver
+    with importing():  # torch and Lightning: not needed by the driver
+        from pipeline.training.fit import fit
 
     def tell(step: int, line: Mapping[str, float]) -> None:
         if step < config.train.max_steps:  # the last one is followed by the model's figures

@@ -177,7 +177,7 @@ def test_repro_runs_exactly_what_a_change_touches(project: Path) -> None:
     # The same shards and metrics come out, so that nothing after the ingest and after the
     # evaluation has to run.
     append(project / "pipeline/ingest/formats/ndjson.py", "# a comment\n")
-    append(project / "pipeline/evaluate.py", "# a comment\n")
+    append(project / "pipeline/scoring.py", "# a comment\n")
     assert repro(project) == ["ingest@cat", "ingest@sun", "evaluate"]
 
     # The run of before is kept aside and another trained, to the same weights, bit for bit.

@@ -14,9 +14,9 @@ import torch
 from pipeline import evaluate, gallery
 from pipeline.config import Config
 from pipeline.data.dataset import ShardedSketches
-from pipeline.evaluate import score
 from pipeline.permutation import derive_key
 from pipeline.results import data_spec, publish
+from pipeline.scoring import score
 from pipeline.training.fit import fit
 from sketch_model.config import Condition
 from sketch_model.model import SketchRNN

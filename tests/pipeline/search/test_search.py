@@ -203,7 +203,7 @@ def test_a_search_whose_driver_is_ended_goes_on_and_is_extended(base: Config) ->
         "quality.temperatures=[0.5]",
     ]
     command = [sys.executable, "-m", "pipeline.search", *overrides]
-    for number, code, trial in ((signal.SIGUSR1, 75, 1), (signal.SIGKILL, -9, 2)):
+    for number, code, trial in ((signal.SIGKILL, -9, 1), (signal.SIGUSR1, 75, 2)):
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
             assert driver.stdout is not None
             # What was forgotten of the last two seconds is told again, from the trial's folder.
@@ -211,15 +211,12 @@ def test_a_search_whose_driver_is_ended_goes_on_and_is_extended(base: Config) ->
             driver.send_signal(number)
         assert driver.returncode == code
     models = "search-tiny-ended-*/trials/*/results/model"
-    assert 2 <= len([*Path(base.runs_dir).glob(models)]) < 4
-    config = compose(overrides)
+    trained = [*Path(base.runs_dir).glob(models)]
+    assert 2 <= len(trained) < 4
+    config = changed(compose(overrides), "search", num_trials=4)
     run_search(config, overrides)
-    ended = read_trials(config)
-    assert [row["status"] for row in ended] == ["finished"] * 3
-    assert len({row["folder"] for row in ended}) == 3
-    assert Path(ended[0]["folder"], "log.txt").read_text().count("Training to step") == 1
-    run_search(changed(config, "search", num_trials=4), overrides)
-    extended = read_trials(config)
-    assert len(extended) == 4
-    assert {row["folder"] for row in ended} < {row["folder"] for row in extended}
-    assert Path(ended[0]["folder"], "log.txt").read_text().count("Training to step") == 1
+    trials = read_trials(config)
+    assert [trial["status"] for trial in trials] == ["finished"] * 4
+    folders = [Path(trial["folder"]) for trial in trials]
+    assert {path.parents[1] for path in trained} <= set(folders)
+    assert (folders[0] / "log.txt").read_text().count("Training to step") == 1

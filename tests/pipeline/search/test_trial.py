@@ -21,7 +21,7 @@ from pipeline.search import tuner
 from pipeline.search.outcome import Goal, Status, Trial
 from pipeline.search.record import of_a_trial
 from pipeline.search.space import Choice
-from pipeline.search.trial import IS_FINAL, STEP, TrialFailed, Trials, train_and_publish
+from pipeline.search.trial import TrialFailed, Trials, train_and_publish
 from pipeline.training.fit import fit
 from pipeline.training.interruption import Interruption
 from tests.experiments import changed, make_config, make_data, write_drawings
@@ -30,7 +30,7 @@ from tests.pipeline.search.stand_ins import Dying, Sharing
 VALUES = {"loss.w_KL": 0.5}
 NUM_CPUS = 4
 TOLERANCE = 1e-4
-"""Of figures, relative: two processes add gradients in another order, see tests/distributed/test_ddp.py."""
+"""Of figures, relative, as in tests/distributed/test_ddp.py."""
 
 
 class OutOfMemoryError(RuntimeError):
