@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
-import subprocess
 import sys
 from pathlib import Path
 
-from pipeline.config import Config
+import pytest
+
+from pipeline import evaluate, train
+from pipeline.tracking import sender
 from tests.experiments import (
     changed,
     command_line,
@@ -20,38 +22,31 @@ from tests.experiments import (
 from tests.pipeline.tracking.mlflow_server import Proxy
 
 SECRET = "pl4nted-s3cret"
-OUTAGE = """
-from pipeline.tracking import sender
-from {module} import main
-sender.PATIENCE_S = 0.5
-main()
-"""
-
-
-def command(config: Config, module: str) -> str:
-    """What a command prints."""
-    program = [sys.executable, "-c", OUTAGE.format(module=module)]
-    run = subprocess.run(
-        [*program, *command_line(config)], capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout + run.stderr
 
 
 def test_a_planted_password_is_found_nowhere(
-    proxy: Proxy, server: str, server_folder: Path, tmp_path: Path
+    proxy: Proxy,
+    server: str,
+    server_folder: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Trained while the server is down, which is said; recorded by the same command, and others."""
+    monkeypatch.setattr(sender, "PATIENCE_S", 0.5)
     config = make_config(write_drawings(tmp_path / "bucket"), tmp_path)
     make_data(config)
     uri = proxy.address.replace("http://", f"http://user:{SECRET}@")
     config = changed(tracked(config, uri), "tracking", experiment="credentials")
+    monkeypatch.setattr(sys, "argv", ["command", *command_line(config)])
     proxy.mode = "refuse"
-    printed = command(config, "pipeline.train")
+    train.main()
+    printed = "".join(capfd.readouterr())
     assert "records have not reached http://***@" in printed
     proxy.mode = "pass"
-    for module in ("pipeline.train", "pipeline.evaluate"):
-        printed += command(config, module)
+    for command in (train, evaluate):
+        command.main()
+    printed += "".join(capfd.readouterr())
     (run,) = runs(server, "credentials")
     assert run.info.status == "FINISHED"
     assert "test/L_R" in run.data.metrics
