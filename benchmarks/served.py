@@ -11,10 +11,12 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.train import main
-from pipeline.training.module import SketchModule
+from pipeline.importing import importing
+
+if TYPE_CHECKING:
+    from pipeline.training.module import SketchModule
 
 
 def write_down(original: Callable[..., None]) -> Callable[..., None]:
@@ -64,6 +66,10 @@ def read_batches(folder: Path) -> dict[int, list[list[int]]]:
 
 
 if __name__ == "__main__":
+    with importing():
+        from pipeline.train import main
+        from pipeline.training.module import SketchModule
+
     SketchModule.on_before_optimizer_step = write_down(  # type: ignore[method-assign]
         SketchModule.on_before_optimizer_step
     )

@@ -9,6 +9,7 @@ step by step; `fit` is the real one.
 
 from __future__ import annotations
 
+import gc
 import json
 import multiprocessing
 import os
@@ -88,5 +89,6 @@ def _work(launch: Launch, rank: int, configs: list[list[str]]) -> None:
 
 
 if __name__ == "__main__":
+    gc.freeze()  # or each process would look through all that was imported, and so copy it
     for order in json.loads(Path(sys.argv[1]).read_text()):
         share(*order)

@@ -77,7 +77,9 @@ def config() -> Iterator[Config]:
         max_failures=1,
     )
     config = of_a_trial(replace(compose(["+experiment=smoke"]), search=search))
-    ray.init(num_cpus=NUM_CPUS, num_gpus=1, include_dashboard=False, log_to_driver=False)
+    # Another test may have started one that Ray would join.
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False}
+    ray.init("local", num_cpus=NUM_CPUS, num_gpus=1, **options)
     tuner.prepare(config)
     yield config
     ray.shutdown()
