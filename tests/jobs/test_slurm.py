@@ -147,6 +147,13 @@ def test_a_preempted_job_is_requeued(cluster: Cluster, tmp_path: Path, script: s
     cluster.run("scancel", job)
 
 
+def test_a_job_that_is_requeued_by_hand_is_requeued_once(cluster: Cluster, tmp_path: Path) -> None:
+    job = submit_stand_in(cluster, tmp_path, "train", "wait")
+    cluster.run("scontrol", "requeue", job)
+    assert cluster.wait_for(job, "PENDING")["Restarts"] == "1"
+    cluster.run("scancel", job)
+
+
 def last_step(config: Config) -> int:
     """The step of a run's last checkpoint, 0 if it has none."""
     for path in Path(config.runs_dir).glob("*/last.ckpt"):
