@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import TrackingConfig
-from pipeline.importing import importing
 from pipeline.tracking import registry
 from pipeline.tracking.address import SQLITE, database, is_local, redact, tracking_uri
 from pipeline.tracking.journal import Record, State
@@ -207,8 +206,7 @@ def connect(config: TrackingConfig) -> MlflowClient:
         os.environ.setdefault(name, value)
     # With it MLflow would print addresses with the credentials in them.
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
-    with importing():
-        import mlflow
+    import mlflow
 
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)  # errors are raised as well
     _make_tables(config)
