@@ -28,6 +28,10 @@ _PAPER: dict[str, Any] = {
     "markerfacecolor": "none",
 }
 """Told apart by line and filling too, for a print without colours."""
+Point = tuple[float, float, Column]
+"""L_KL, L_R, and whose they are."""
+_NEAR = 0.06
+"""Share of a panel's width and height: what is nearer to each other has its names in one line."""
 
 
 def write_picture(table: Table, folder: Path) -> Path:
@@ -56,40 +60,54 @@ def draw(table: Table) -> Figure:
 
 
 def _draw_panel(axes: Axes, rows: Sequence[Row]) -> None:
-    ours = {row.cell.column: row.ours for row in rows}
-    paper = {row.cell.column: row.paper for row in rows if row.paper}
-    _draw_curve(axes, paper, _PAPER, below=True)
-    _draw_curve(axes, ours, _OURS, below=False)
+    axes.margins(0.18)
+    curves = (
+        ({row.cell.column: row.paper for row in rows if row.paper}, _PAPER),
+        ({row.cell.column: row.ours for row in rows}, _OURS),
+    )
+    for figures, look in curves:
+        points = _points(figures)
+        if points:
+            axes.plot([x for x, _, _ in points], [y for _, y, _ in points], linewidth=1.3, **look)
+        if alone := figures.get(Column.decoder_only):
+            style = ":" if look is _PAPER else "-."
+            axes.axhline(alone.L_R, color=look["color"], linestyle=style, linewidth=1)
+    for figures, look in curves:
+        _name(axes, _points(figures), look)
     axes.set_title(rows[0].cell.experiment, fontsize=11, color=MUTED, loc="left")
     axes.set_xlabel("L_KL, nats per latent dimension")
     axes.set_ylabel("L_R, nats per row")
-    axes.margins(0.18)
 
 
-def _draw_curve(
-    axes: Axes, figures: dict[Column, Figures], look: dict[str, Any], *, below: bool
-) -> None:
-    points = [
+def _points(figures: dict[Column, Figures]) -> list[Point]:
+    return [
         (found.L_KL, found.L_R, column)
         for column in WEIGHTS
         if (found := figures.get(column)) and found.L_KL is not None
     ]
-    if points:
-        axes.plot([x for x, _, _ in points], [y for _, y, _ in points], linewidth=1.3, **look)
+
+
+def _name(axes: Axes, points: list[Point], look: dict[str, Any]) -> None:
+    """Writes the columns beside their points: the paper's below on the left, ours opposite."""
+    names: list[tuple[float, float, list[str]]] = []
+    near_x, near_y = _NEAR * axes.viewLim.width, _NEAR * axes.viewLim.height
     for x, y, column in points:
-        place, side = ((-5, -5), "top") if below else ((5, 5), "bottom")
+        if names and abs(x - names[-1][0]) < near_x and abs(y - names[-1][1]) < near_y:
+            names[-1][2].append(column)
+        else:
+            names.append((x, y, [column]))
+    is_paper = look is _PAPER
+    for x, y, columns in names:
         axes.annotate(
-            column,
+            ", ".join(columns),
             (x, y),
-            place,
+            (-5, -5) if is_paper else (5, 5),
             textcoords="offset points",
             fontsize=9,
             color=look["color"],
-            ha="right" if below else "left",
-            va=side,
+            ha="right" if is_paper else "left",
+            va="top" if is_paper else "bottom",
         )
-    if alone := figures.get(Column.decoder_only):
-        axes.axhline(alone.L_R, color=look["color"], linestyle=":" if below else "-.", linewidth=1)
 
 
 def _keys(table: Table) -> list[Line2D]:

@@ -102,14 +102,16 @@ class Sender:
         self._wake.clear()
 
     def _send_all(self) -> None:
-        for segment in self._journal.segments():
+        segments = self._journal.segments()
+        for segment in segments:
             self._send_segment(segment)
             if self._abandoned.is_set():
                 return
-            if self._lock is not None:
-                offset = self._state.offsets.get(segment, 0)
-                if self._journal.remove(segment, offset):
-                    self._state.offsets.pop(segment, None)
+        if self._lock is None:
+            return
+        for segment in segments:  # those too that another process had sent before it was killed
+            if self._journal.remove(segment, self._state.offsets.get(segment, 0)):
+                self._state.offsets.pop(segment, None)
 
     def _send_segment(self, segment: str) -> None:
         while records := self._journal.read(segment, self._state.offsets.get(segment, 0)):

@@ -36,6 +36,18 @@ def test_both_curves_and_both_levels_are_the_figures() -> None:
     assert sorted(levels(axes)) == [-0.57, OURS[Column.decoder_only][0]]
 
 
+def names(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.texts]
+
+
+def test_names_of_points_in_one_place_are_in_one_line() -> None:
+    (axes,) = draw(make_table(make_rows("table1_cat"))).axes
+    assert names(axes) == [*WEIGHTS, *WEIGHTS]
+    together = make_rows("table1_cat", dict.fromkeys(OURS, (0.42, 0.2)))
+    (axes,) = draw(make_table(together)).axes
+    assert names(axes) == [*WEIGHTS, ", ".join(WEIGHTS)]
+
+
 def test_a_data_set_of_ours_has_no_points_of_the_paper() -> None:
     rows = make_rows("aaron_sheep", overrides=LOCAL)
     figure = draw(make_table(rows))

@@ -12,6 +12,9 @@ import pytest
 from mlflow import MlflowClient
 
 from pipeline.config import TrackingConfig
+from pipeline.tracking import open_tracker
+from pipeline.tracking.journal import Journal, State
+from pipeline.tracking.sender import Sender
 from tests.experiments import image_steps, new_store, runs, steps_of
 
 NUM_STEPS = 60
@@ -100,3 +103,28 @@ def test_kills_lose_and_double_nothing(
     assert {entry.step: entry.value for entry in history} == {step: 1 / step for step in steps}
     assert image_steps(config.uri, run) == [10, 20, 30, 40, 50, 60], after_ms
     assert not list(folder.glob("0*")), "what was sent is not kept"
+
+
+def test_what_was_sent_before_a_kill_is_not_kept_either(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A segment was sent and its process killed; the next one has ended when it begins to send."""
+    send = Sender._run
+
+    def send_late(sender: Sender) -> None:
+        sender._ending.wait()
+        send(sender)
+
+    monkeypatch.setattr(Sender, "_run", send_late)
+    config, folder = TrackingConfig(uri=new_store(tmp_path, tmp_path_factory)), tmp_path / "run"
+    open_tracker(config, folder=folder, run_name="first").finish("RUNNING")
+    journal = Journal(folder)
+    journal.append({"kind": "params", "name": "a", "value": "1"})
+    journal.close()
+    (segment,) = journal.segments()
+    state = State.read(folder)
+    assert state is not None
+    state.offsets[segment] = (folder / segment / "records.jsonl").stat().st_size
+    state.save(folder)
+    open_tracker(config, folder=folder, run_name="first").finish("FINISHED")
+    assert journal.segments() == []
