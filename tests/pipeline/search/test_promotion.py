@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import promote
 from pipeline.config import UserError
 from pipeline.entry import compose
 from pipeline.search.outcome import Status, Trial
@@ -67,3 +68,19 @@ def test_what_is_not_there_is_said(search: Path, tmp_path: Path) -> None:
         write_experiment(search, tmp_path / "new.yaml", 4)
     with pytest.raises(UserError, match="cannot be read"):
         write_experiment(tmp_path, tmp_path / "new.yaml", None)
+
+
+def test_the_command_writes_it_and_says_what_comes_next(
+    search: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(promote, "_EXPERIMENTS", tmp_path)
+    promote.main([str(search), "ours"])
+    assert (tmp_path / "ours.yaml").exists()
+    assert "python -m pipeline.train +experiment=ours" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        promote.main([str(search), "ours"])
+    assert ended.value.code == 1
+    assert "there already" in capsys.readouterr().err
