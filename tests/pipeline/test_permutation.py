@@ -55,6 +55,12 @@ def test_the_compiled_permutation_is_that_of_the_numpy_program(size: int) -> Non
         assert np.array_equal(permute(indices, size, key), permute_in_numpy(indices, size, key))
 
 
+def test_indices_may_be_narrow_and_apart() -> None:
+    indices = np.arange(200, dtype=np.int32)
+    image = permute(indices[::2], 200, key=7)
+    assert np.array_equal(image, permute(np.arange(200)[::2], 200, key=7))
+
+
 def test_a_key_names_one_order() -> None:
     indices = np.arange(300)
     orders = {key: permute(indices, 300, key).tobytes() for key in range(200)}

@@ -55,6 +55,19 @@ def test_the_losses_are_the_sums_divided_as_the_paper_divides_them() -> None:
         torch.testing.assert_close(got, torch.tensor(expected))
 
 
+def test_the_latent_vector_s_nats_are_per_dimension_and_none_without_one() -> None:
+    batch = random_batch(3)
+    prediction = small_model()(batch)
+    assert prediction.posterior is not None
+    losses = sketch_losses(prediction, batch, N_MAX)
+    mean, log_variance = prediction.posterior.mean, prediction.posterior.log_variance
+    expected = (mean.square() + log_variance.exp() - log_variance - 1.0).mean() / 2
+    assert expected > 0
+    torch.testing.assert_close(losses.L_KL, expected)
+    alone = sketch_losses(small_model(conditional=False)(batch), batch, N_MAX)
+    assert alone.L_KL == 0
+
+
 def test_a_sketch_as_long_as_the_batch_has_no_end_token() -> None:
     model, batch = small_model(conditional=False), random_batch(1)
     length = int(batch.lengths[0])
@@ -104,6 +117,13 @@ def test_pen_weights_are_of_the_true_state_and_leave_reported_figures_alone() ->
     assert torch.equal(plain.weighted_pen_nats, plain.pen_nats)
     for name in ("pen_nats", "pen_nats_to_end", "pen_nats_real", "bound_nats", "L_R_masked", "L_s"):
         assert torch.equal(getattr(weighted, name), getattr(plain, name)), name
+
+
+def test_equal_pen_weights_are_a_factor() -> None:
+    batch = random_batch(3)
+    prediction = small_model()(batch)
+    twice = sketch_losses(prediction, batch, N_MAX, pen_weights=(2.0, 2.0, 2.0))
+    torch.testing.assert_close(twice.weighted_pen_nats, 2 * twice.pen_nats)
 
 
 def test_weights_reach_the_gradient() -> None:
