@@ -28,7 +28,7 @@ def main() -> None:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    with importing():  # torch: not needed to print --help
+    with importing():  # numpy: not needed to print --help
         from pipeline.drawing import outputs
 
     if arguments.animate and not any(path.suffix == ".svg" for path in arguments.out):

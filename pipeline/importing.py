@@ -12,9 +12,9 @@ from contextlib import contextmanager
 def importing() -> Iterator[None]:
     """Inside, no garbage is collected, and what imports have made is never looked through.
 
-    Python would look through all of it, again and again, and find nothing to collect: that takes as
-    long as the imports themselves. So would the end of the process. Whatever else is there at the
-    end is never collected either, if a module was imported, so nothing large may be.
+    Python would look through all of it, again and again, and find nothing to collect: the imports
+    take half as long again, and the end of the process looks once more. Whatever else is there at
+    the end is never collected either, if a module was imported, so nothing large may be.
     """
     was_enabled, num_modules = gc.isenabled(), len(sys.modules)
     gc.disable()
