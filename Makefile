@@ -50,11 +50,18 @@ prove: $(VENV)/installed ## that training and search survive: killed, stopped, s
 
 bench-env: $(VENV)/installed $(PEERS:%=.venv-bench-%/installed) benchmarks/magenta_js/node_modules ## the benchmarks' peers, each in an environment of its own
 
-bench: bench-env ## every benchmark but that of 50 million drawings
+bench: $(VENV)/installed-dev bench-env run ## every benchmark but those of 50 million drawings and of a GPU, in an hour and a half
+	mkdir -p build/bench
 	python -m benchmarks.ingest
 	python -m benchmarks.feed
-	python -m benchmarks.train_step
+	python -m benchmarks.train_step --rounds 3 --pooled-rounds 2
+	python -m benchmarks.growth --turn-s 3 --limit-s 25 --plot build/bench/growth.png
 	python -m benchmarks.sampling
+	python -m benchmarks.overheads
+	python -m benchmarks.scaling
+	python -m benchmarks.search overhead --steps 1200 --rounds 2 --folder build/bench
+	python -m benchmarks.drawing --model $(RESULTS)/model
+	python -m benchmarks.studio $(RESULTS)/model
 
 ui: $(VENV)/installed ## MLflow's pages of the runs, on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --workers 1 --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1 --port 5000

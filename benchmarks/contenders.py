@@ -30,7 +30,8 @@ class Contender:
         encoder: its cell.
         decoder: its cell.
         bf16: whether under bf16 autocast.
-        pooled: whether batches are pooled by length; otherwise all are padded to N_max.
+        narrow: whether few rows are padding, as training has it; a peer's batches are pooled by
+            length instead. Otherwise all rows are there, to N_max.
         keeps_memory: whether the C library is told to keep large blocks.
         sizes: fields of ModelConfig that differ from the default model's.
     """
@@ -39,7 +40,7 @@ class Contender:
     encoder: Cell = Cell.lstm
     decoder: Cell = Cell.lstm
     bf16: bool = False
-    pooled: bool = False
+    narrow: bool = False
     keeps_memory: bool = False
     sizes: dict[str, Any] = field(default_factory=dict)
 
@@ -51,8 +52,13 @@ class Contender:
         if self.way not in (Way.library, Way.packed):
             parts.append(cells)
         parts.append("bf16" if self.bf16 else "fp32")
-        parts += ["pooled"] * self.pooled + ["memory kept"] * self.keeps_memory
+        parts += [self.batches] * self.narrow + ["memory kept"] * self.keeps_memory
         return ", ".join(parts)
+
+    @property
+    def batches(self) -> str:
+        """What narrow ones are called."""
+        return "as trained" if self.way is None else "pooled"
 
     @property
     def model_config(self) -> ModelConfig:

@@ -69,7 +69,7 @@ def measure(device: torch.device, total: Any) -> list[str]:
         report(f"{name}, batch {batch_size}: {describe(measurement)}")
     lines = [*format_training(found), *format_targets(found)]
     for title, time_it, section in (
-        ("Resident drawings, default model in bf16, pooled by length", timings.time_epoch, "epoch"),
+        ("Resident drawings, default model in bf16", timings.time_epoch, "epoch"),
         ("Sampling, default model, 250 points, sketches/s", timings.time_sampling, "sampling"),
     ):
         try:

@@ -36,7 +36,9 @@ BATCH_SIZES, PADDED_TO = (100, 512, 1024, 4096), N_MAX
 ROUND_S, NUM_ROUNDS = 0.25, 3
 NUM_DRAWINGS, NUM_ALL = 1_000_000, 50_000_000
 SAMPLE_SIZES = (1, 1000)
-POOL, EPOCH_BATCH_SIZE, WIDTH_MULTIPLE = 50, 1024, 16
+POOL, EPOCH_BATCH_SIZE, WIDTH_MULTIPLE = 20, 1024, 16
+PAST_END = 11
+"""Rows that training computes after the last point of a sketch (`pipeline.training.rows`)."""
 PAPER = {"encoder_size": 512, "decoder_cell": Cell.hyper, "decoder_size": 2048}
 """Ha & Eck 2017, with the sizes that stand in `conf/model/paper.yaml`."""
 
@@ -200,7 +202,7 @@ def time_steps(trainer: Trainer, arguments: tuple[Tensor, ...]) -> float:
 
 
 def time_epoch(device: torch.device, budget: Budget) -> dict[str, Any]:
-    """The default model over drawings in the GPU's memory, pooled by length.
+    """The default model over drawings in the GPU's memory.
 
     Raises:
         NotHere: if drawings cannot be made resident here.
@@ -208,7 +210,7 @@ def time_epoch(device: torch.device, budget: Budget) -> dict[str, Any]:
     packed = random_drawings(NUM_DRAWINGS, MEAN_LENGTH, seed=0)
     resident = load_resident(packed, device)
     trainer = Trainer(Contender(name="epoch"), device)
-    plan = pool_by_length(resident.lengths)
+    plan = plan_epoch(resident.lengths)
     rows_by_width = {width: rows for rows, width in plan}
     for width in sorted(rows_by_width, reverse=True):  # captures each
         trainer.step(_augmented_arguments(trainer, resident, rows_by_width[width], width))
@@ -232,21 +234,21 @@ def time_epoch(device: torch.device, budget: Budget) -> dict[str, Any]:
     }
 
 
-def pool_by_length(lengths: NDArray[np.int32]) -> list[tuple[NDArray[np.int64], int]]:
-    """Rows of each batch and its width: a multiple of `WIDTH_MULTIPLE`, at most N_max."""
+def plan_epoch(lengths: NDArray[np.int32]) -> list[tuple[NDArray[np.int64], int]]:
+    """Rows of each batch, dealt as training deals them (`pipeline.permutation`), and its width.
+
+    As wide as at most steps of training, but for up to `WIDTH_MULTIPLE`, so that few are captured.
+    """
     random = np.random.default_rng(0)
-    order = random.permutation(len(lengths))
-    batches = []
-    for first in range(0, len(order), POOL * EPOCH_BATCH_SIZE):
-        pool = order[first : first + POOL * EPOCH_BATCH_SIZE]
+    order, plan = random.permutation(len(lengths)), []
+    for number in range(len(order) // (POOL * EPOCH_BATCH_SIZE)):
+        pool = order[number * POOL * EPOCH_BATCH_SIZE :][: POOL * EPOCH_BATCH_SIZE]
         pool = pool[np.argsort(lengths[pool], kind="stable")]
-        batches += [
-            pool[start : start + EPOCH_BATCH_SIZE]
-            for start in range(0, len(pool) - EPOCH_BATCH_SIZE + 1, EPOCH_BATCH_SIZE)
-        ]
-    longest = [int(lengths[rows].max()) + 1 for rows in batches]
-    widths = [min(-(-rows // WIDTH_MULTIPLE) * WIDTH_MULTIPLE, N_MAX) for rows in longest]
-    return [(batches[number], widths[number]) for number in random.permutation(len(batches))]
+        runs = [quarter.reshape(POOL, -1) for quarter in np.split(pool, 4)]
+        for rows in np.concatenate([run[random.permutation(POOL)] for run in runs], axis=1):
+            width = int(lengths[rows].max()) + PAST_END
+            plan.append((rows, min(width + -width % WIDTH_MULTIPLE, N_MAX)))
+    return plan
 
 
 def _augmented_arguments(

@@ -64,8 +64,8 @@ def list_sections(sizes: dict[str, Any]) -> list[Section]:
     """All that is measured, of models of these sizes."""
     return [
         _compare_padded(sizes),
-        _compare_pooled("cat", 9.0, sizes),
-        _compare_pooled("sun", 12.0, sizes),
+        _compare_narrow("cat", 9.0, sizes),
+        _compare_narrow("sun", 12.0, sizes),
     ]
 
 
@@ -94,21 +94,21 @@ def _compare_padded(sizes: dict[str, Any]) -> Section:
     return Section("Padded to N_max, cat", "cat", contenders, targets)
 
 
-def _compare_pooled(word: str, target: float, sizes: dict[str, Any]) -> Section:
-    own = Contender(bf16=True, pooled=True, sizes=sizes)
+def _compare_narrow(word: str, target: float, sizes: dict[str, Any]) -> Section:
+    own = Contender(bf16=True, narrow=True, sizes=sizes)
     contenders = [
         Contender(way=Way.library, sizes=sizes),
-        Contender(way=Way.library, pooled=True, sizes=sizes),
-        Contender(way=Way.library, bf16=True, pooled=True, sizes=sizes),
-        Contender(pooled=True, sizes=sizes),
+        Contender(way=Way.library, narrow=True, sizes=sizes),
+        Contender(way=Way.library, bf16=True, narrow=True, sizes=sizes),
+        Contender(narrow=True, sizes=sizes),
         own,
-        Contender(bf16=True, pooled=True, keeps_memory=True, sizes=sizes),
+        Contender(bf16=True, narrow=True, keeps_memory=True, sizes=sizes),
         *(
-            Contender(encoder=cell, decoder=cell, bf16=True, pooled=True, sizes=sizes)
+            Contender(encoder=cell, decoder=cell, bf16=True, narrow=True, sizes=sizes)
             for cell in (Cell.layer_norm, Cell.hyper)
         ),
     ]
-    return Section(f"Pooled by length, {word}", word, contenders, {own.name: target})
+    return Section(f"As training has its batches, {word}", word, contenders, {own.name: target})
 
 
 def check_peers(contenders: Sequence[Contender], manifest: Path) -> float:

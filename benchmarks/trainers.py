@@ -3,7 +3,8 @@
     python -m benchmarks.trainers CONTENDER MANIFEST
 
 A step is all that training does with a packed batch: padding, scaling and augmentation, forward,
-losses, backward, clipping, Adam; batches come in training's order, pooled by length as there.
+losses, backward, clipping, Adam; batches come in training's order. Those of a peer may be pooled by
+length, which of all orders leaves the least padding.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -24,9 +26,10 @@ from benchmarks.workers import answer
 from pipeline.config import Balance, TrainConfig, TrainOrder
 from pipeline.data.dataset import ShardedSketches
 from pipeline.data.loader import TrainingLoader
-from pipeline.data.order import Order
+from pipeline.data.order import Order, Slots
 from pipeline.data.stream import make_stream
-from sketch_model.batch import PackedBatch, to_stroke5
+from pipeline.training.rows import rows_of_step
+from sketch_model.batch import PackedBatch, SketchBatch, to_stroke5
 from sketch_model.config import DataSpec
 
 
@@ -42,7 +45,7 @@ class Trainer:
         self, contender: Contender, data: DataSpec, batches: Iterator[PackedBatch]
     ) -> None:
         self.contender, self.data, self._batches = contender, data, batches
-        self.settings = TrainConfig()
+        self.settings = TrainConfig() if contender.narrow else TrainConfig(pad_every=1)
         self.model, self._compute_loss = contender.build(data)
         rate = self.settings.learning_rate
         self.optimizer = torch.optim.Adam(self.model.parameters(), rate, fused=True)
@@ -54,13 +57,10 @@ class Trainer:
         Raises:
             ArithmeticError: if it is not finite.
         """
-        is_wide = not self.contender.pooled or self.num_steps % self.settings.pool == 0
-        batch = to_stroke5(
-            next(self._batches),
-            offset_scale=self.data.offset_scale,
-            width=self.data.N_max if is_wide else None,
-            augmentation=self.settings.augmentation,
-        )
+        packed = next(self._batches)
+        batch = rows_of_step(packed, self.num_steps, self.settings, self.data)
+        if self.contender.way and batch.num_rows is not None:
+            batch = self._as_a_peer(packed)
         self.optimizer.zero_grad()
         loss = self._compute_loss(batch, self.num_steps)
         loss.backward()
@@ -71,16 +71,27 @@ class Trainer:
                 f"{self.contender.name}: loss {loss.item()} at step {self.num_steps}"
             )
         self.num_steps += 1
-        self.num_rows += batch.targets.shape[0] * batch.targets.shape[1]
+        if batch.num_rows is None:
+            self.num_rows += batch.targets.shape[:2].numel()
+        else:
+            self.num_rows += int(batch.num_rows.sum())
         return loss.item()
 
+    def _as_a_peer(self, packed: PackedBatch) -> SketchBatch:
+        """To the end of the longest sketch."""
+        return to_stroke5(
+            packed,
+            offset_scale=self.data.offset_scale,
+            augmentation=self.settings.augmentation,
+        )
+
     def take_turn(self) -> dict[str, Any]:
-        """One step, or with pooling those of a whole pool, for every width to come up.
+        """One step, or if narrow those of a whole pool, for all lengths to come up.
 
         The rate is per second of processor time: one thread with nothing to wait for takes as much
         as there is on the clock, unless others want its core.
         """
-        num_steps = self.settings.pool if self.contender.pooled else 1
+        num_steps = self.settings.pool if self.contender.narrow else 1
         num_sketches = num_steps * self.settings.batch_size
         rows_before = self.num_rows
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
@@ -107,11 +118,23 @@ def open_trainer(contender: Contender, manifest: Path) -> Trainer:
         categories=tuple(train.manifest.categories),
         source="benchmark",
     )
-    return Trainer(contender, data, iter(_load(train, contender.pooled)))
+    return Trainer(contender, data, iter(_load(train, contender)))
 
 
-def _load(train: ShardedSketches, pooled: bool) -> TrainingLoader:
-    """The train split in training's order."""
+class Pooled(Order):
+    """Batches of sketches of similar lengths: a pool's, sorted and cut."""
+
+    def batch(self, step: int, rank: int = 0, world_size: int = 1) -> Slots:
+        number, turn = divmod(step, self.pool)
+        parts = [Order.batch(self, number * self.pool + each) for each in range(self.pool)]
+        positions, rows = (np.concatenate(column) for column in zip(*parts, strict=True))
+        batches = np.argsort(self.lengths(rows), kind="stable").reshape(self.pool, -1)
+        chosen = batches[np.random.default_rng(number).permutation(self.pool)[turn]]
+        return Slots(positions[chosen], rows[chosen])
+
+
+def _load(train: ShardedSketches, contender: Contender) -> TrainingLoader:
+    """The train split in the order that the contender is trained in."""
     settings = TrainConfig()
     stream = make_stream(
         train.starts,
@@ -120,8 +143,9 @@ def _load(train: ShardedSketches, pooled: bool) -> TrainingLoader:
         balance=Balance.natural,
         seed=0,
     )
-    pool = settings.pool if pooled else 1
-    return TrainingLoader(train, Order(stream, train.lengths_of, settings.batch_size, pool, 0))
+    pool = settings.pool if contender.narrow else 1
+    kind = Pooled if contender.narrow and contender.way else Order
+    return TrainingLoader(train, kind(stream, train.lengths_of, settings.batch_size, pool, 0))
 
 
 if __name__ == "__main__":

@@ -8,12 +8,13 @@ makes it a bijection on that range (Black & Rogaway, "Ciphers with Arbitrary Fin
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-_NUM_ROUNDS = 6
+_NUM_ROUNDS, _NUM_QUARTERS = 6, 4
 _U64 = np.uint64
 _MASK = 2**64 - 1
 
@@ -93,3 +94,17 @@ def _permute(
     for place in range(len(indices)):
         while images[place] >= size:
             images[place] = _encipher(images[place], half_bits, round_keys)
+
+
+def deal(num_hands: int, size: int, key: int) -> NDArray[np.int64]:
+    """Shares out what is in order: indices, [num_hands, size], each row in order too.
+
+    A hand takes of each quarter some that follow each other; which ones meet is up to `key`.
+    """
+    bounds = [quarter * size // _NUM_QUARTERS for quarter in range(_NUM_QUARTERS + 1)]
+    runs = []
+    for quarter, (start, stop) in enumerate(pairwise(bounds)):
+        indices = np.arange(num_hands * start, num_hands * stop)
+        turns = permute(np.arange(num_hands), num_hands, derive_key(key, quarter))
+        runs.append(indices.reshape(num_hands, stop - start)[turns])
+    return np.concatenate(runs, axis=1)

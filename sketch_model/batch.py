@@ -102,12 +102,15 @@ class SketchBatch:
             sketch has an end token to learn.
         categories: int64.
         positions: int64, as in `PackedBatch`.
+        num_rows: rows after the start row that count of each sketch; of those from there on a CPU
+            computes none. None is all T.
     """
 
     stroke5: Float[Tensor, "batch rows 5"]
     lengths: Int[Tensor, " batch"]
     categories: Int[Tensor, " batch"]
     positions: Int[Tensor, " batch"]
+    num_rows: Int[Tensor, " batch"] | None = None
 
     @property
     def inputs(self) -> Float[Tensor, "batch time 5"]:
@@ -118,6 +121,11 @@ class SketchBatch:
     def targets(self) -> Float[Tensor, "batch time 5"]:
         """What the decoder predicts and the encoder reads: every row but the start."""
         return self.stroke5[:, 1:]
+
+    def take(self, sketches: slice) -> SketchBatch:
+        """Some of the sketches."""
+        parts = (getattr(self, field.name) for field in fields(self))
+        return SketchBatch(*(None if p is None else p[sketches].contiguous() for p in parts))  # type: ignore[arg-type]
 
 
 def to_stroke5(

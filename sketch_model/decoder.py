@@ -11,7 +11,7 @@ from sketch_model.config import Condition, ModelConfig
 from sketch_model.encoder import NUM_COLUMNS, latent_linear
 from sketch_model.mixture import Mixture, output_size
 from sketch_model.projection import project
-from sketch_model.recurrent import dropout_masks, unroll
+from sketch_model.recurrent import Packing, dropout_masks, unroll, unroll_packed
 
 
 class Decoder(nn.Module):
@@ -68,7 +68,8 @@ class Decoder(nn.Module):
         rows: Float[Tensor, "batch time 5"],
         context: Float[Tensor, "batch context"] | None,
         generator: torch.Generator | None = None,
-    ) -> Float[Tensor, "batch time outputs"]:
+        packing: Packing | None = None,
+    ) -> Float[Tensor, "computed_batch computed_time outputs"]:
         """What `Mixture.from_output` reads of each next row, the true rows being fed.
 
         In float32 also under autocast, but for the products of the recurrence. In memory the
@@ -79,30 +80,38 @@ class Decoder(nn.Module):
             rows: stroke-5 from the start row on (teacher forcing).
             context: as `context` gives it.
             generator: of the dropout masks, while training.
+            packing: the rows to compute, by default all of [batch, time]. The result then is
+                [rows, 1, outputs].
         """
         batch_size, num_steps, _ = rows.shape
         inputs = rows.transpose(0, 1)
+        computed = (num_steps, batch_size) if packing is None else (packing.num_rows,)
 
-        def masks(probability: float, size: int) -> Tensor | None:
+        def masks(shape: tuple[int, ...], probability: float) -> Tensor | None:
             return dropout_masks(
-                (num_steps, batch_size, size),
+                shape,
                 probability if self.training else 0.0,
                 device=rows.device,
                 generator=generator,
             )
 
-        candidate_masks = masks(self.recurrent_dropout, self.cell.size)
-        input_masks = masks(self.input_dropout, self.cell.input_size)
-        output_masks = masks(self.output_dropout, self.cell.size)
+        candidate_masks = masks((*computed, self.cell.size), self.recurrent_dropout)
+        input_masks = masks((num_steps, batch_size, self.cell.input_size), self.input_dropout)
+        output_masks = masks((*computed, self.cell.size), self.output_dropout)
         with torch.autocast(rows.device.type, enabled=False):
             state = self.initial_state(context, batch_size)
         if input_masks is not None:  # the context is then another one at every step
             if context is not None:
                 inputs = torch.cat([inputs, context.expand(num_steps, -1, -1)], dim=-1)
             inputs, context = inputs * input_masks, None
-        hidden = unroll(self.cell, inputs, state, constant=context, masks=candidate_masks)
+        arguments = {"constant": context, "masks": candidate_masks}
+        if packing is None:
+            hidden = unroll(self.cell, inputs, state, **arguments)
+        else:
+            hidden = unroll_packed(self.cell, inputs, state, packing, **arguments)
         if output_masks is not None:
             hidden = hidden * output_masks
+        hidden = hidden.view(-1, *hidden.shape[-2:])
         return project(hidden, self.output.weight, self.output.bias).permute(2, 1, 0)
 
     def step(

@@ -59,6 +59,8 @@ class Encoder(nn.Module):
             generator: of the dropout masks, while training.
         """
         ahead = points.transpose(0, 1)
+        if points.device.type == "cpu":  # elsewhere that would have to wait for the lengths
+            ahead = ahead[: int(lengths.max())]
         back = reverse_within_lengths(ahead, lengths)
 
         def read(cell: RecurrentCell, rows: Tensor) -> Tensor:

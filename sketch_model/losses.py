@@ -28,7 +28,7 @@ class Losses:
 
     Attributes:
         offset_nats: of the offsets, over the real rows (N_s).
-        pen_nats: of the pen, over all rows of the batch, end tokens included.
+        pen_nats: of the pen, over the rows of the batch that count, end tokens included.
         kl_nats: divergence of the posterior from N(0, I), summed over N_z; 0 if not conditional.
         pen_nats_to_end: of the pen, up to and including the first end token. No gradient.
         pen_nats_real: of the pen, over the real rows. No gradient.
@@ -126,10 +126,12 @@ def sketch_losses(
     if floor < 0:
         raise ValueError(f"floor={floor} must be at least 0")
     _check_pen_weights(pen_weights)
-    offset_rows, pen_rows = row_nll(prediction.output, targets, batch.lengths)
-    offset_nats, pen_nats = offset_rows.sum(dim=1), pen_rows.sum(dim=1)
+    offset_rows, pen_rows = _row_nats(prediction, batch)
     rows = torch.arange(width, device=targets.device)
     is_real = rows < batch.lengths[:, None]
+    if batch.num_rows is not None:
+        pen_rows = pen_rows * (rows < batch.num_rows[:, None])
+    offset_nats, pen_nats = offset_rows.sum(dim=1), pen_rows.sum(dim=1)
     posterior = prediction.posterior
     with torch.no_grad():
         pen_nats_real = (pen_rows * is_real).sum(dim=1)
@@ -145,6 +147,26 @@ def sketch_losses(
         N_max=N_max,
         N_z=1 if posterior is None else posterior.mean.shape[-1],
     )
+
+
+def _row_nats(
+    prediction: Prediction, batch: SketchBatch
+) -> tuple[Float[Tensor, "batch time"], Float[Tensor, "batch time"]]:
+    """Of offsets and pens, 0 in rows that were left out."""
+    targets, lengths = batch.targets, batch.lengths
+    if prediction.packing is None:
+        return row_nll(prediction.output, targets, lengths)
+    places = sketches, steps = prediction.packing.places
+    num = len(steps)
+    row_targets = targets.new_zeros(len(prediction.output), 1, targets.shape[2])
+    row_targets[:num, 0] = targets[places]
+    is_real = lengths.new_zeros(len(prediction.output))
+    is_real[:num] = steps < lengths[sketches]
+    nats = row_nll(prediction.output, row_targets, is_real)
+    offset_rows, pen_rows = (
+        each.new_zeros(targets.shape[:2]).index_put(places, each[:num, 0]) for each in nats
+    )
+    return offset_rows, pen_rows
 
 
 def _check_pen_weights(pen_weights: Sequence[float]) -> None:

@@ -22,6 +22,7 @@ from sketch_model.decoder import Decoder
 from sketch_model.encoder import Encoder, Posterior
 from sketch_model.mixture import Mixture
 from sketch_model.randomness import LATENT, keyed_normal
+from sketch_model.recurrent import Packing
 from sketch_model.sampling import TemperatureRule, generate
 from sketch_model.strokes import validate_stroke3
 
@@ -35,10 +36,12 @@ class Prediction:
     Attributes:
         output: of the decoder, a row for each row of the batch after the start.
         posterior: None if the model is not conditional.
+        packing: None, or what is left out: `output` is then [rows, 1, outputs] of these rows.
     """
 
     output: Float[Tensor, "batch time outputs"]
     posterior: Posterior | None
+    packing: Packing | None = None
 
     @property
     def mixture(self) -> Mixture:
@@ -88,7 +91,11 @@ class SketchRNN(nn.Module):
             posterior = self.encoder(batch.targets, batch.lengths, generator)
             z = posterior.mean if latent_noise is None else posterior.sample(latent_noise)
         context = self.decoder.context(z, batch.categories)
-        return Prediction(self.decoder(batch.inputs, context, generator), posterior)
+        packing = None
+        if batch.num_rows is not None and batch.num_rows.device.type == "cpu":
+            packing = Packing.of(batch.num_rows, batch.inputs.shape[1])
+        output = self.decoder(batch.inputs, context, generator, packing)
+        return Prediction(output, posterior, packing)
 
     @torch.no_grad()
     def encode(

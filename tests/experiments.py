@@ -69,7 +69,7 @@ def make_config(source: SourceConfig, folder: Path, **train: Any) -> Config:
         model=ModelConfig(encoder_size=6, decoder_size=8, N_z=4, M=3),
         loss=LossConfig(KL_min=0.01, R=0.9),
         train=TrainConfig(
-            **{"batch_size": 10, "pool": 2, "max_steps": 8, "validate_every": 2}
+            **{"batch_size": 10, "pool": 2, "pad_every": 2, "max_steps": 8, "validate_every": 2}
             | {"decay": 0.9, "learning_rate": 0.01}
             | train
         ),

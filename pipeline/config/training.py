@@ -103,10 +103,12 @@ class TrainConfig:
 
     batch_size: int = 100
     """Sketches per optimizer step, over all processes."""
+    pad_every: int = 20
+    """Steps of which one computes all rows to N_max, as the reference implementation always does;
+    the others leave most of what follows a sketch's end out."""
     pool: int = 20
-    """Batches whose sketches are sorted by length together, one of them padded to N_max.
-
-    1 mixes all lengths and pads every batch to N_max, as the reference implementation does."""
+    """Batches whose sketches are sorted by length together, for each to take some of each quarter:
+    fewer have one that is much longer than the others. 1 leaves them as they come."""
     order: TrainOrder = TrainOrder.full
     """full mixes all drawings; blocks those of some hundred record batches at a time, for shards
     that are remote or larger than memory."""
@@ -140,7 +142,10 @@ class TrainConfig:
     """Of the matrix products; see docs/design/training.md."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "pool", "max_steps", "validate_every", "checkpoint_every"):
+        for name in (
+            *("batch_size", "pad_every", "pool"),
+            *("max_steps", "validate_every", "checkpoint_every"),
+        ):
             at_least(f"train.{name}", getattr(self, name), 1)
         for name in ("patience", "clip_value", "clip_norm"):
             at_least(f"train.{name}", getattr(self, name), 0)

@@ -1,8 +1,10 @@
 """Which sketch is served when: a pure function of (seed, position), so nothing needs saving.
 
 Positions 0, 1, 2, ... form one endless stream. It is cut into global batches of `batch_size`, and
-`pool` consecutive batches are sorted by length together, so that sketches of a batch have similar
-lengths and little of a padded batch is padding. The batches of a pool are served in random order.
+the sketches of `pool` consecutive batches are sorted by length and shared out anew: a batch takes
+some that follow each other out of each quarter, so that few of its sketches are much longer than
+others, and yet all lengths are in it. With sketches of one length alone a model learns less of as
+many.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.data.stream import Stream
-from pipeline.permutation import derive_key, permute
+from pipeline.permutation import deal, derive_key
 
 _POOL = 2
 
@@ -61,13 +63,13 @@ class Order:
                 "processes that share it"
             )
         number, turn = divmod(step, self.pool)
-        pooled, places = self._pool_slots(number)  # type: ignore[attr-defined]
-        first = int(places[turn]) * self.batch_size
+        pooled = self._pool_slots(number)  # type: ignore[attr-defined]
+        first = turn * self.batch_size
         share = slice(first + rank, first + self.batch_size, world_size)
         return Slots(pooled.positions[share], pooled.rows[share])
 
-    def _sorted_pool(self, number: int) -> tuple[Slots, NDArray[np.int64]]:
-        """A pool's sketches, shortest first, and the order in which its batches come."""
+    def _sorted_pool(self, number: int) -> Slots:
+        """A pool's sketches, batch after batch, in each the shortest first."""
         size = self.pool * self.batch_size
         positions = np.arange(number * size, (number + 1) * size, dtype=np.int64)
         rows = self.stream.rows(positions)
@@ -75,5 +77,5 @@ class Order:
         # Eight or sixteen bits are sorted by radix, several times as fast as 32.
         by_length = np.argsort(lengths.astype(np.min_scalar_type(lengths.max())), kind="stable")
         key = derive_key(self.seed, _POOL, number)
-        places = permute(np.arange(self.pool), self.pool, key)
-        return Slots(positions[by_length], rows[by_length]), places
+        batches = by_length[deal(self.pool, self.batch_size, key)].ravel()
+        return Slots(positions[batches], rows[batches])

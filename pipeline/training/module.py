@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +13,7 @@ from torch.distributed import ReduceOp
 
 from pipeline.config import RECIPE_BATCH_SIZE, Config, LearningRateScale, Precision, UserError
 from pipeline.permutation import derive_key
+from pipeline.training.rows import rows_of_step
 from sketch_model.batch import PackedBatch, SketchBatch, to_stroke5
 from sketch_model.losses import Losses, floored_kl, kl_nats, kl_weight, sketch_losses
 from sketch_model.model import SketchRNN
@@ -91,8 +91,7 @@ class SketchModule(pl.LightningModule):
     def training_step(self, packed: PackedBatch, batch_index: int) -> Tensor:
         """The loss of one batch: L_R + w(step) max(L_KL, KL_min), L_R with loss.pen_weights.
 
-        Rows go to the end of the batch's longest sketch, and once per pool of batches to N_max:
-        a model that never sees the rows long after an end token begins to draw again there.
+        L_p is over the rows that `rows_of_step` gives.
 
         With trainer.accumulate, all parts but the last are computed and differentiated here, and
         the last one's backward pass begins with their gradients. Which side of its floor L_KL is on
@@ -101,17 +100,9 @@ class SketchModule(pl.LightningModule):
         Raises:
             NotFinite: if it is not finite.
         """
-        config, step = self.config, self.global_step
         self.batch = packed
-        data = self.model.data
-        batch = to_stroke5(
-            packed,
-            offset_scale=data.offset_scale,
-            width=data.N_max if step % config.train.pool == 0 else None,
-            augmentation=config.train.augmentation,
-            seed=config.train.seed,
-        )
-        *earlier, last = _divided(self._as_wide_as_all(batch), config.trainer.accumulate)
+        batch = rows_of_step(packed, self.global_step, self.config.train, self.model.data)
+        *earlier, last = _divided(batch, self.config.trainer.accumulate)
         L_KL = self._joint_L_KL([*earlier, last]) if earlier and self.KL_min > 0 else None
         self._earlier = [torch.zeros_like(p) for p in self.parameters()] if earlier else []
         figures = []
@@ -190,19 +181,6 @@ class SketchModule(pl.LightningModule):
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(tensor, op)
         return tensor
-
-    def _as_wide_as_all(self, batch: SketchBatch) -> SketchBatch:
-        """Pads to the longest sketch of all processes, as one process with the joint batch would.
-
-        L_p counts the rows after the end of a sketch, and they are not negligible at first.
-        """
-        own = batch.stroke5.shape[1]
-        joint = self._joint(torch.tensor(own, device=self.device), ReduceOp.MAX)
-        if (missing := int(joint) - own) == 0:
-            return batch
-        end = batch.stroke5.new_tensor([0.0, 0.0, 0.0, 0.0, 1.0])
-        padding = end.expand(len(batch.stroke5), missing, 5)
-        return replace(batch, stroke5=torch.cat([batch.stroke5, padding], dim=1))
 
     def _losses(
         self,
@@ -328,12 +306,7 @@ class SketchModule(pl.LightningModule):
 
 def _divided(batch: SketchBatch, num: int) -> list[SketchBatch]:
     """In parts of equal size and width, with every num-th sketch in each."""
-    if num == 1:
-        return [batch]
-    return [
-        SketchBatch(**{name: value[part::num].contiguous() for name, value in vars(batch).items()})
-        for part in range(num)
-    ]
+    return [batch] if num == 1 else [batch.take(slice(part, None, num)) for part in range(num)]
 
 
 def _figures(losses: Losses) -> Tensor:

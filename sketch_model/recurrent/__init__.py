@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from sketch_model.annotations import Float, Int, Tensor
 from sketch_model.cells import (
@@ -23,19 +24,53 @@ from sketch_model.cells import (
     State,
 )
 from sketch_model.recurrent import cudnn
-from sketch_model.recurrent.driver import Plan
+from sketch_model.recurrent.driver import Plan, gather_rows, round_sum, scatter_rows
 from sketch_model.recurrent.dropout import dropout_masks
 from sketch_model.recurrent.eager import unroll_eager
 from sketch_model.recurrent.hyper import unroll_hyper
 from sketch_model.recurrent.layer_norm import unroll_layer_norm
 from sketch_model.recurrent.lstm import unroll_lstm
 
-__all__ = ["dropout_masks", "product_dtype", "unroll", "unroll_to_ends"]
+__all__ = ["Packing", "dropout_masks", "product_dtype", "unroll", "unroll_packed", "unroll_to_ends"]
 
 _LOG = logging.getLogger("sketch_model")
 
 _PRODUCT_DTYPES: Final = (torch.bfloat16, torch.float32, torch.float64)
 """What step kernels read and write."""
+
+
+class Packing(NamedTuple):
+    """Rows of sketches of many lengths without padding: step after step, the longest first.
+
+    Attributes:
+        order: of the sketches, by length.
+        counts: sketches that have not ended, at each step until all have.
+    """
+
+    order: Int[Tensor, " batch"]
+    counts: list[int]
+
+    @property
+    def num_rows(self) -> int:
+        """With some at the end that stand for nothing, so that shapes recur (`products`)."""
+        return round_sum(self.counts, self.counts[0])
+
+    @classmethod
+    def of(cls, lengths: Int[Tensor, " batch"], num_steps: int) -> Packing:
+        """Of sketches with so many steps each.
+
+        Raises:
+            ValueError: if a length is less than 1 or more than `num_steps`.
+        """
+        order = torch.argsort(lengths, descending=True, stable=True)
+        return cls(order, _count_running(lengths, num_steps))
+
+    @property
+    def places(self) -> tuple[Int[Tensor, " rows"], Int[Tensor, " rows"]]:
+        """The sketch and the step of each row that stands for something."""
+        sketches = torch.cat([self.order[:count] for count in self.counts])
+        counts = torch.tensor(self.counts)
+        return sketches, torch.arange(len(counts)).repeat_interleave(counts)
 
 
 class Way(NamedTuple):
@@ -114,14 +149,71 @@ def unroll_to_ends(
     if way is None or inputs.device.type != "cpu":
         outputs = unroll(cell, inputs, state, masks=masks)
         return outputs[lengths - 1, torch.arange(len(lengths), device=outputs.device)]
-    order = torch.argsort(lengths, descending=True, stable=True)
-    plan = _plan(way, inputs, _count_running(lengths, len(inputs)), ends_only=True)
-    num_steps = len(plan.num_rows)
-    inputs = inputs[:num_steps, order]
-    masks = None if masks is None else _take_rows(masks, order, plan.num_rows)
+    order, counts = Packing.of(lengths, len(inputs))
+    plan = _plan(way, inputs, counts, ends_only=True)
+    inputs = inputs[: len(counts), order]
+    masks = None if masks is None else _take_rows(masks, order, counts)
     with torch.autocast(inputs.device.type, enabled=False):
         ends = way.unroll(plan, cell, inputs, state, None, masks)
     return ends[torch.argsort(order)]
+
+
+def unroll_packed(
+    cell: RecurrentCell,
+    inputs: Float[Tensor, "time batch features"],
+    state: State,
+    packing: Packing,
+    *,
+    constant: Float[Tensor, "batch constant"] | None = None,
+    masks: Float[Tensor, "rows units"] | None = None,
+) -> Float[Tensor, "rows units"]:
+    """Hidden outputs as `unroll` gives them, of the rows of a packing alone and in its order.
+
+    Rows that stand for nothing are zero.
+
+    For the CPU: each step takes the sketches that have not ended.
+
+    Args:
+        cell: as in `unroll`.
+        inputs: as in `unroll`.
+        state: as in `unroll`.
+        packing: of the same sketches.
+        constant: as in `unroll`.
+        masks: as in `unroll`, but packed.
+    """
+    order, counts = packing
+    inputs = inputs[: len(counts), order]
+    state = type(state)(*(part[order] for part in state))
+    constant = None if constant is None else constant[order]
+    if masks is not None:
+        masks = _unpack(masks, counts)
+    way = _choose(cell, inputs, masks)
+    if way is None:
+        outputs = unroll_eager(cell, inputs, state, constant=constant, masks=masks)
+    else:
+        plan = _plan(way, inputs, counts, ends_only=False)
+        with torch.autocast(inputs.device.type, enabled=False):
+            outputs = way.unroll(plan, cell, inputs, state, constant, masks)
+    return _Pack.apply(outputs, counts)  # type: ignore[no-untyped-call, no-any-return]
+
+
+class _Pack(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, counts: list[int]) -> Tensor:
+        ctx.counts = counts
+        return gather_rows(rows, counts, 0, len(counts))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_rows: Tensor) -> tuple[Tensor, None]:
+        return _unpack(grad_rows, ctx.counts), None
+
+
+def _unpack(rows: Tensor, counts: list[int]) -> Tensor:
+    """[T, B, columns], with zeros where there is no row."""
+    padded = rows.new_zeros(len(counts), counts[0], rows.shape[1])
+    scatter_rows(rows, counts, 0, len(counts), padded)
+    return padded
 
 
 def _count_running(lengths: Tensor, num_steps: int) -> list[int]:

@@ -16,10 +16,13 @@ from torch.autograd.function import once_differentiable
 
 from sketch_model.annotations import Tensor
 from sketch_model.recurrent.kernels import BackwardBuffers, ForwardBuffers, StepKernels
-from sketch_model.recurrent.products import bind_product
+from sketch_model.recurrent.products import bind_product, round_rows
 
 _CHUNK: Final = 32
 """Steps whose gates' gradients are multiplied into the weight gradient together."""
+
+_ROUND_ROWS: Final = 128
+"""What the number of rows of a product over several steps is a multiple of: see `products`."""
 
 _ALIGNMENT: Final = 16
 """Of the columns of an operand: of others, large products are up to a third slower."""
@@ -201,10 +204,12 @@ def _allocate(
 def run_forward(plan: Plan, buffers: ForwardBuffers, weight: Tensor) -> None:
     """All steps; fills in the buffers."""
     step_forward = plan.kernels.bind_forward(buffers)
-    multiply = bind_product(weight, buffers.operands.shape[1])
+    batch_size = buffers.operands.shape[1]
+    multiply = bind_product(weight, batch_size)
     operands, u = buffers.operands.unbind(), buffers.u.unbind()
     for step, num_rows in enumerate(plan.num_rows):
-        multiply(operands[step][:num_rows], u[step % len(u)][:num_rows])
+        rounded = round_rows(num_rows, batch_size)
+        multiply(operands[step][:rounded], u[step % len(u)][:num_rows])
         step_forward(step, num_rows)
 
 
@@ -220,21 +225,24 @@ def run_backward(
     step_backward = plan.kernels.bind_backward(buffers)
     grad_h, grad_u = buffers.grad_h, buffers.grad_u
     hidden_weight, other_weight = weight.tensor_split([grad_h.shape[1]])
-    multiply_back = bind_product(hidden_weight.t(), len(grad_h))
+    batch_size = len(grad_h)
+    multiply_back = bind_product(hidden_weight.t(), batch_size)
     grad_weight = buffers.c.new_zeros(weight.shape[::-1])
     for stop in range(len(plan.num_rows), 0, -_CHUNK):
         start = max(0, stop - _CHUNK)
-        first = sum(plan.num_rows[start:stop])
-        grads = grad_u[:first]
+        first = total = sum(plan.num_rows[start:stop])
         for step in reversed(range(start, stop)):
             num_rows = plan.num_rows[step]
             first -= num_rows
             step_backward(step, num_rows, first)
-            multiply_back(grad_u[first : first + num_rows], grad_h[:num_rows])
+            last = first + round_rows(num_rows, batch_size)
+            multiply_back(grad_u[first:last], grad_h[:num_rows])
+        rows = gather_rows(operands, plan.num_rows, start, stop)
+        grads = pad_rows(grad_u, total, len(rows))
         # As fast as of all steps together, and as [G, K] faster than as [K, G].
-        add_product(grad_weight, grads.t(), gather_rows(operands, plan.num_rows, start, stop))
+        add_product(grad_weight, grads.t(), rows)
         if buffers.grad_offset is None:
-            _add_up(sums, grads, plan.num_rows[start:stop])
+            _add_up(sums, grads[:total], plan.num_rows[start:stop])
         if grad_inputs is not None:
             grad_rows = grads @ other_weight[: grad_inputs.shape[-1]].t()
             scatter_rows(grad_rows, plan.num_rows, start, stop, grad_inputs)
@@ -251,16 +259,34 @@ def _add_up(sums: Tensor, rows: Tensor, num_rows: list[int]) -> None:
 
 
 def gather_rows(operands: Tensor, num_rows: list[int], start: int, stop: int) -> Tensor:
-    """Rows that take part at these steps, one after the other."""
+    """Rows that take part at these steps, one after the other, and zeros to make `round_sum`."""
     if num_rows[stop - 1] == operands.shape[1]:
         return operands[start:stop].flatten(0, 1)
-    return torch.cat([operands[step, : num_rows[step]] for step in range(start, stop)])
+    parts = [operands[step, : num_rows[step]] for step in range(start, stop)]
+    missing = round_sum(num_rows[start:stop], operands.shape[1]) - sum(num_rows[start:stop])
+    return torch.cat([*parts, operands.new_zeros(missing, operands.shape[2])])
+
+
+def round_sum(num_rows: list[int], batch_size: int) -> int:
+    """Rows of several steps, and some more where sketches end, so that there are few numbers."""
+    total = sum(num_rows)
+    return total if num_rows[-1] == batch_size else total + -total % _ROUND_ROWS
+
+
+def pad_rows(rows: Tensor, num: int, rounded: int) -> Tensor:
+    """The first `num` rows, and zeros."""
+    if rounded > len(rows):
+        return torch.nn.functional.pad(rows[:num], (0, 0, 0, rounded - num))
+    rows[num:rounded] = 0
+    return rows[:rounded]
 
 
 def scatter_rows(rows: Tensor, num_rows: list[int], start: int, stop: int, result: Tensor) -> None:
     """The reverse of `gather_rows`."""
-    for step, part in zip(range(start, stop), torch.split(rows, num_rows[start:stop]), strict=True):
-        result[step, : len(part)] = part
+    first = 0
+    for step in range(start, stop):
+        result[step, : num_rows[step]] = rows[first : first + num_rows[step]]
+        first += num_rows[step]
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

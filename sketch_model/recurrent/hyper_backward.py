@@ -11,7 +11,7 @@ import torch
 
 from sketch_model.annotations import Tensor
 from sketch_model.cells import NUM_MODULATIONS
-from sketch_model.recurrent.driver import Plan, add_product, gather_rows, scatter_rows
+from sketch_model.recurrent.driver import Plan, add_product, gather_rows, pad_rows, scatter_rows
 from sketch_model.recurrent.hyper_forward import (
     Arguments,
     History,
@@ -23,7 +23,7 @@ from sketch_model.recurrent.hyper_forward import (
 )
 from sketch_model.recurrent.kernels import BackwardBuffers, ForwardBuffers
 from sketch_model.recurrent.modulation import ModulationBackward
-from sketch_model.recurrent.products import bind_product
+from sketch_model.recurrent.products import bind_product, round_rows
 
 _CHUNK: Final = 16
 """Steps whose gradients are multiplied into those of the weights together."""
@@ -109,8 +109,10 @@ class WayBack:
         grad_hyper_h.addmm_(grad_embeddings, weights.embedding.t())
         self._hyper_step(step, num_rows, first)
 
-        grad_hyper_u, grad_h = self.hyper.grad_u[rows], self.main.grad_h[:num_rows]
-        self._multiply_r_to_h(modulation.grad_r[rows], grad_h)
+        grad_h = self.main.grad_h[:num_rows]
+        rounded = slice(first, first + round_rows(num_rows, len(self.arguments.h)))
+        grad_hyper_u = self.hyper.grad_u[rounded]
+        self._multiply_r_to_h(modulation.grad_r[rounded], grad_h)
         self._add_hyper_u_to_h(grad_hyper_u, grad_h)
         self._multiply_hyper_u_to_hyper_h(grad_hyper_u, grad_hyper_h)
 
@@ -120,8 +122,15 @@ class WayBack:
         operands = self.history.operands
         rows = gather_rows(operands, self.num_rows, start, stop)
         next_hyper_h = gather_rows(operands[1:], self.num_rows, start, stop)[:, hyper_h_at]
-        grad_hyper_u, grad_embeddings = self.hyper.grad_u[:end], self.grad_embeddings[:end]
-        grad_r, grad_a = self.modulation.grad_r[:end], self.modulation.grad_a[:end]
+        grad_hyper_u, grad_embeddings, grad_r, grad_a = (
+            pad_rows(grads, end, len(rows))
+            for grads in (
+                self.hyper.grad_u,
+                self.grad_embeddings,
+                self.modulation.grad_r,
+                self.modulation.grad_a,
+            )
+        )
         add_product(self.grad_weights.hyper, rows.t(), grad_hyper_u)
         add_product(self.grad_weights.hidden, rows[:, h_at].t(), grad_r)
         add_product(self.grad_weights.embedding, next_hyper_h.t(), grad_embeddings)

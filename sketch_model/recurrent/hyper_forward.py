@@ -15,7 +15,7 @@ from sketch_model.cells import NUM_MODULATIONS
 from sketch_model.recurrent.driver import Plan
 from sketch_model.recurrent.kernels import ForwardBuffers
 from sketch_model.recurrent.modulation import ModulationForward
-from sketch_model.recurrent.products import bind_product
+from sketch_model.recurrent.products import bind_product, round_rows
 
 
 class Arguments(NamedTuple):
@@ -133,13 +133,14 @@ def run_forward(plan: Plan, arguments: Arguments, history: History) -> Tensor:
     multiply_hidden = bind_product(weights.hidden, batch_size)
     for step, num_rows in enumerate(plan.num_rows):
         at = step % len(history.r)
-        operand, next_operand = history.operands[step : step + 2, :num_rows]
-        multiply_small(operand, history.hyper_u[at, :num_rows])
+        next_operand = history.operands[step + 1, :num_rows]
+        rounded = history.operands[step, : round_rows(num_rows, batch_size)]
+        multiply_small(rounded, history.hyper_u[at, :num_rows])
         hyper_step(step, num_rows)
         hyper_h, embeddings = next_operand[:, :hyper_size], history.embeddings[at, :num_rows]
         torch.addmm(weights.embedding_bias, hyper_h, weights.embedding, out=embeddings)
         torch.bmm(by_modulation(embeddings), weights.modulation, out=modulations[:, :num_rows])
-        h = operand[:, hyper_size : hyper_size + size]
+        h = rounded[:, hyper_size : hyper_size + size]
         multiply_hidden(h, history.r[at, :num_rows])
         modulate(step, num_rows)
         main_step(step, num_rows)

@@ -4,18 +4,31 @@ On the CPU oneDNN gets the matrix once in the layout that its kernels read. It n
 again at every step, which for the recurrence's flat products (100 rows, or fewer as sketches end)
 makes them 1.05 to 1.5 times as fast as `torch.mm`, and for a single row twice. These are the
 operators that torch's own compiler puts in the place of a frozen linear layer.
+
+oneDNN makes code for each shape that it meets, in 2 to 15 ms, which is as long as a chunk of steps
+takes. Where sketches end at different steps, products are therefore of a few numbers of rows only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import torch
 
 from sketch_model.annotations import Tensor
 
 Product = Callable[[Tensor, Tensor], None]
-"""Takes (left, out): out = left @ matrix, or out += left @ matrix."""
+"""Takes (left, out): out = left @ matrix, or out += left @ matrix. What `left` has more rows than
+`out` does not influence the result; `round_rows` says how many should be there."""
+
+_STEP: Final = 8
+"""What numbers of rows are multiples of."""
+
+
+def round_rows(num: int, limit: int) -> int:
+    """At least `num`, at most `limit`, and one of few numbers."""
+    return min(-(-num // _STEP) * _STEP, limit)
 
 
 def bind_product(matrix: Tensor, num_rows: int, *, adds: bool = False) -> Product:
@@ -29,7 +42,7 @@ def bind_product(matrix: Tensor, num_rows: int, *, adds: bool = False) -> Produc
     if not _can_be_packed(matrix):
 
         def run_plainly(left: Tensor, out: Tensor) -> None:
-            torch.addmm(out, left, matrix, beta=int(adds), out=out)
+            torch.addmm(out, left[: len(out)], matrix, beta=int(adds), out=out)
 
         return run_plainly
     packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), num_rows)
@@ -37,7 +50,7 @@ def bind_product(matrix: Tensor, num_rows: int, *, adds: bool = False) -> Produc
     put = Tensor.add_ if adds else Tensor.copy_
 
     def run(left: Tensor, out: Tensor) -> None:
-        put(out, multiply(left, packed, None, "none", [], ""))
+        put(out, multiply(left, packed, None, "none", [], "")[: len(out)])
 
     return run
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
 from typing import Any
@@ -73,9 +73,13 @@ def name_of(changes: dict[str, Any]) -> str:
 
 
 def score_numpy(
-    model: SketchRNN, batch: SketchBatch, noise: torch.Tensor, **options: Any
+    model: SketchRNN,
+    batch: SketchBatch,
+    noise: torch.Tensor,
+    num_rows: Sequence[int] = (N_MAX,) * len(LENGTHS),
+    **options: Any,
 ) -> dict[str, Array]:
-    """Nats of each sketch, by name; `options` are those of `sketch_nats`."""
+    """Nats of each sketch's first rows, by name; `options` are those of `sketch_nats`."""
     rows, nats = to_numpy(batch.stroke5), defaultdict(list)
     for index, length in enumerate(LENGTHS):
         z, divergence = None, 0.0
@@ -84,7 +88,9 @@ def score_numpy(
             z = mean + np.exp(log_variance / 2) * to_numpy(noise[index])
             divergence = kl_nats(mean, log_variance)
         output = decode_numpy(model, rows[index, :-1], z, int(batch.categories[index]))
-        for name, value in asdict(sketch_nats(output, rows[index, 1:], **options)).items():
+        num = num_rows[index]
+        scored = sketch_nats(output[:num], rows[index, 1 : num + 1], **options)
+        for name, value in asdict(scored).items():
             nats[name].append(value)
         nats["kl"].append(divergence)
     return {name: np.array(values) for name, values in nats.items()}
@@ -217,7 +223,7 @@ def test_gradients_agree_with_finite_differences_of_the_numpy_program(
 def test_a_batch_of_other_width_changes_only_the_pen_loss_of_the_rows_left_out() -> None:
     model, batch = random_model(), random_batch()
     wide = sketch_losses(model(batch), batch, N_MAX)
-    short = SketchBatch(**{name: part[:3] for name, part in vars(batch).items()})
+    short = batch.take(slice(3))
     short = replace(short, stroke5=short.stroke5[:, :11])  # the longest has 9 points
     narrow = sketch_losses(model(short), short, N_MAX)
     for name in ("offset_nats", "pen_nats_to_end", "pen_nats_real", "kl_nats"):
@@ -225,6 +231,32 @@ def test_a_batch_of_other_width_changes_only_the_pen_loss_of_the_rows_left_out()
             getattr(narrow, name), getattr(wide, name)[:3], rtol=1e-12, atol=1e-12
         )
     assert (narrow.pen_nats < wide.pen_nats[:3]).all()
+
+
+@pytest.mark.parametrize("changes", MODELS, ids=name_of)
+def test_rows_that_do_not_count_have_no_part_in_losses_and_gradients(
+    changes: dict[str, Any],
+) -> None:
+    """Nor are they computed; of a model that did compute them, the losses are the same."""
+    model, batch = random_model(**changes), random_batch()
+    noise = torch.randn(len(LENGTHS), N_Z, dtype=torch.float64)
+    counted = replace(batch, num_rows=torch.tensor([3, N_MAX, 10, N_MAX]))
+    prediction = model(counted, noise)
+    assert prediction.packing is not None
+    assert sum(prediction.packing.counts) == 3 + 10 + 2 * N_MAX
+    got = sketch_losses(prediction, counted, N_MAX)
+    nats = score_numpy(model, batch, noise, num_rows=counted.num_rows.tolist())
+    assert_close(got.L_s, nats["offsets"].mean() / N_MAX)
+    assert_close(got.L_p, nats["pen"].mean() / N_MAX)
+    assert_close(got.bound_nats, nats["offsets"] + nats["pen_to_end"] + nats["kl"])
+    computed = sketch_losses(model(batch, noise), counted, N_MAX)
+    parameters = [*model.parameters()]
+    for one, other in zip(
+        torch.autograd.grad(got.L_R + got.L_KL, parameters),
+        torch.autograd.grad(computed.L_R + computed.L_KL, parameters),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("step", [0, 1, 999, 100_000, 10_000_000])

@@ -57,8 +57,8 @@ def plain(config: Config, **loss: Any) -> Config:
 def test_the_loss_of_a_step_is_the_paper_s(
     config: Config, conditional: bool, KL_min: float, step: int
 ) -> None:
-    """Eqs. 9 to 12, divided by N_max; over rows to N_max at one step of each pool of two batches,
-    and to the batch's longest sketch at the others."""
+    """Eqs. 9 to 12, divided by N_max; over rows to N_max at every second step, and to ten after
+    each sketch's end at the others."""
     config = changed(plain(config, KL_min=KL_min), "model", conditional=conditional)
     module = make_module(config, step=step)
     train = ShardedSketches(config.manifest_path, "train")
@@ -68,9 +68,13 @@ def test_the_loss_of_a_step_is_the_paper_s(
 
     sketches = packed.sketches()
     noise = keyed_normal(config.train.seed, LATENT, torch.from_numpy(positions), 4).double().numpy()
-    width = 64 if step == 2 else max(map(len, sketches)) + 1
     nats = [
-        score_in_numpy(module.model, sketch, row if conditional else None, width)
+        score_in_numpy(
+            module.model,
+            sketch,
+            row if conditional else None,
+            64 if step == 2 else min(len(sketch) + 11, 64),
+        )
         for sketch, row in zip(sketches, noise, strict=True)
     ]
     mean = {name: np.mean([each[name] for each in nats]) for name in nats[0]}
@@ -105,9 +109,11 @@ def test_cells_categories_and_pen_weights_enter_the_loss_of_a_step(config: Confi
 
     noise = keyed_normal(config.train.seed, LATENT, packed.positions, 4).double().numpy()
     sketches = packed.sketches()
-    width = max(map(len, sketches)) + 1
     nats = [
-        score_in_numpy(module.model, sketch, row, width, category, pen_weights=(1.0, 10.0, 100.0))
+        score_in_numpy(
+            *(module.model, sketch, row, min(len(sketch) + 11, 64), category),
+            pen_weights=(1.0, 10.0, 100.0),
+        )
         for sketch, row, category in zip(sketches, noise, categories, strict=True)
     ]
     mean = {name: np.mean([each[name] for each in nats]) for name in nats[0]}

@@ -11,7 +11,7 @@ from sketch_model.cells import (
     LayerNormLSTMCell,
     LayerNormLSTMState,
 )
-from sketch_model.recurrent import dropout_masks, unroll, unroll_to_ends
+from sketch_model.recurrent import Packing, dropout_masks, unroll, unroll_packed, unroll_to_ends
 from sketch_model.recurrent.driver import Plan
 from sketch_model.recurrent.eager import unroll_eager
 from sketch_model.recurrent.hyper import unroll_hyper
@@ -124,6 +124,26 @@ def test_fast_path_to_the_ends_equals_the_last_steps_of_the_loop(
     fast = case.outputs_and_gradients(compiled_ends)
     reference = case.outputs_and_gradients(eager_ends)
     for got, expected in zip(fast, reference, strict=True):
+        torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 2e-5)])
+def test_packed_outputs_are_those_of_all_steps(dtype: torch.dtype, tolerance: float) -> None:
+    case, packing = Case(dtype), Packing.of(torch.tensor([20, 37, 1]), NUM_STEPS)
+    sketches, steps = packing.places
+
+    def take(outputs: torch.Tensor) -> torch.Tensor:
+        missing = packing.num_rows - len(steps)
+        return torch.cat([outputs[steps, sketches], outputs.new_zeros(missing, UNITS)])
+
+    def eager_rows(*arguments: Any, **keywords: Any) -> torch.Tensor:
+        return take(unroll_eager(*arguments, **keywords))
+
+    def packed_rows(*arguments: Any, masks: torch.Tensor, **keywords: Any) -> torch.Tensor:
+        return unroll_packed(*arguments, packing, masks=take(masks), **keywords)
+
+    fast = case.outputs_and_gradients(packed_rows)
+    for got, expected in zip(fast, case.outputs_and_gradients(eager_rows), strict=True):
         torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
 

@@ -12,10 +12,12 @@ import torch
 import sketch_model.recurrent as recurrent
 from sketch_model.cells import HyperLSTMCell, LayerNormLSTMCell, LSTMCell, State
 from sketch_model.recurrent import (
+    Packing,
     compiled_layer_norm,
     compiled_lstm,
     dropout_masks,
     unroll,
+    unroll_packed,
     unroll_to_ends,
 )
 from sketch_model.recurrent.driver import Plan
@@ -134,6 +136,33 @@ def test_outputs_at_the_ends_are_those_of_the_last_steps(
     case, ends = Case(kind, dtype, with_constant=False), torch.tensor(lengths)
     got = case.with_gradients(case.run_to_ends(ends))
     assert_all_close(got, case.with_gradients(case.last_outputs(ends)), tolerance)
+
+
+@any_cell
+@pytest.mark.parametrize("precision", [EXACT, ROUNDED])
+@pytest.mark.parametrize("lengths", [[1, 70, 20, 33], [2, 1, 1, 2], [70, 70, 70, 70]])
+def test_packed_outputs_are_those_of_all_steps(
+    kind: str, precision: tuple[torch.dtype, float], lengths: list[int]
+) -> None:
+    """Of sketches that go on at each step, the longest first; what else there is in it is zero."""
+    dtype, tolerance = precision
+    case, packing = Case(kind, dtype), Packing.of(torch.tensor(lengths), NUM_STEPS)
+    sketches, steps = packing.places
+    rows = sorted(zip(steps.tolist(), sketches.tolist(), strict=True))
+    assert rows == [(s, n) for s in range(NUM_STEPS) for n in range(BATCH) if s < lengths[n]]
+    assert len(rows) <= packing.num_rows < len(rows) + 128
+
+    def take(outputs: torch.Tensor) -> torch.Tensor:
+        missing = packing.num_rows - len(rows)
+        return torch.cat([outputs[steps, sketches], outputs.new_zeros(missing, UNITS)])
+
+    expected = case.with_gradients(take(case.run(unroll_eager)))
+    assert case.masks is not None
+    masks = take(case.masks)
+    got = unroll_packed(
+        *(case.cell, case.inputs, case.state, packing), constant=case.constant, masks=masks
+    )
+    assert_all_close(case.with_gradients(got), expected, tolerance)
 
 
 @any_cell
