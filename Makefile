@@ -54,7 +54,7 @@ bench: $(VENV)/installed-dev bench-env run ## every benchmark but those of 50 mi
 	mkdir -p build/bench
 	python -m benchmarks.ingest
 	python -m benchmarks.feed
-	python -m benchmarks.train_step --rounds 3 --pooled-rounds 2
+	python -m benchmarks.train_step --rounds 3 --narrow-rounds 2
 	python -m benchmarks.growth --turn-s 3 --limit-s 25 --plot build/bench/growth.png
 	python -m benchmarks.sampling
 	python -m benchmarks.overheads

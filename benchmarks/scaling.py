@@ -3,7 +3,7 @@
     python -m benchmarks.scaling [--rounds 3] [--json FILE] [--model-only]
 
 Measured, in turns, through the real command, one thread a process, the default model in bf16,
-pooled batches of 100: one process; two that share each batch; two that do not know of each other,
+batches of 100 as training has them: one process; two that share each batch; two that do not know of each other,
 with batches of 50. The last pair pays for the cores, the caches and the small batches too, so what
 the pair that shares has less is what collectives and waiting for each other cost.
 

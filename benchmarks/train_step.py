@@ -1,6 +1,6 @@
 """How fast the default model trains, beside plain PyTorch; prints tables in Markdown.
 
-    python -m benchmarks.train_step [--rounds 5] [--pooled-rounds 3] [--json FILE] [--only WORDS]
+    python -m benchmarks.train_step [--rounds 5] [--narrow-rounds 3] [--json FILE] [--only WORDS]
 
 Encoder 2 x 256, decoder 512, M 20, N_z 128, batches of 100, N_max 250; recurrent dropout, but for
 `nn.LSTM`, which has none. Every contender (benchmarks/contenders.py) is a process of its own on one
@@ -218,7 +218,7 @@ def select(section: Section, words: Sequence[str]) -> Section:
 
 
 def run(
-    sizes: dict[str, Any], num_rounds: int, num_pooled_rounds: int, words: Sequence[str] = ()
+    sizes: dict[str, Any], num_rounds: int, num_narrow_rounds: int, words: Sequence[str] = ()
 ) -> dict[str, Any]:
     """All figures."""
     torch.set_num_threads(1)
@@ -230,7 +230,7 @@ def run(
         manifests = {word: config.manifest_path for word, config in configs.items()}
         worst = check_peers(listed[0].contenders, manifests["cat"])
         for section in listed:
-            rounds = num_rounds if section is listed[0] else num_pooled_rounds
+            rounds = num_rounds if section is listed[0] else num_narrow_rounds
             if len(section.contenders) == 1 or rounds == 0:
                 continue
             sections.append(measure(section, manifests[section.word], rounds))
@@ -250,7 +250,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of a step each, padded to N_max")
     parser.add_argument(
-        "--pooled-rounds", type=int, default=3, help="of 20 steps each, pooled; 0: none"
+        "--narrow-rounds", type=int, default=3, help="of 20 steps each, of narrow batches; 0: none"
     )
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument(
@@ -258,7 +258,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", default=[], help="words of the contenders' names")
     options = parser.parse_args()
-    figures = run(options.sizes, options.rounds, options.pooled_rounds, options.only)
+    figures = run(options.sizes, options.rounds, options.narrow_rounds, options.only)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1) + "\n")
     machine = figures["machine"]
