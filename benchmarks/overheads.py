@@ -2,10 +2,10 @@
 
     python -m benchmarks.overheads [--pools 3] [--json FILE]
 
-The default model, batches of 100 as training has them, one thread, through `fit` with a local store of
-MLflow, in fp32 and bf16; cats from $QUICKDRAW_ROOT, otherwise doodles. Shares are of processor time
-of the thread that trains, the median over pools of 20 steps, the first pool left out; what waits
-for a disk is seconds on the clock.
+The default model, batches of 100 as training has them, one thread, through `fit` with a local
+store of MLflow, in fp32 and bf16; cats from $QUICKDRAW_ROOT, otherwise doodles. Shares are of
+processor time of the thread that trains, the median over pools of 20 steps, the first pool left
+out; what waits for a disk is seconds on the clock.
 """
 
 from __future__ import annotations

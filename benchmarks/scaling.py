@@ -2,10 +2,10 @@
 
     python -m benchmarks.scaling [--rounds 3] [--json FILE] [--model-only]
 
-Measured, in turns, through the real command, one thread a process, the default model in bf16,
-batches of 100 as training has them: one process; two that share each batch; two that do not know of each other,
-with batches of 50. The last pair pays for the cores, the caches and the small batches too, so what
-the pair that shares has less is what collectives and waiting for each other cost.
+Measured, in turns, through the real command, one thread a process, the default model in bf16, with
+batches as training has them: one process, of 100; two that share each batch; two that do not know
+of each other, of 50. The last pair pays for the cores, the caches and the small batches too, so
+what the pair that shares has less is what collectives and waiting for each other cost.
 
 The model needs no GPU and is no measurement: see `exchange_s`.
 """
