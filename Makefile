@@ -50,7 +50,7 @@ prove: $(VENV)/installed ## that training and search survive: killed, stopped, s
 
 bench-env: $(VENV)/installed $(PEERS:%=.venv-bench-%/installed) benchmarks/magenta_js/node_modules ## the benchmarks' peers, each in an environment of its own
 
-bench: $(VENV)/installed-dev bench-env run ## every benchmark but those of 50 million drawings and of a GPU, in two hours
+bench: $(VENV)/installed-dev bench-env run ## every benchmark but scale, curves and gpu, in about two hours
 	mkdir -p build/bench
 	python -m benchmarks.ingest
 	python -m benchmarks.feed

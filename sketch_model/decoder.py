@@ -108,10 +108,9 @@ class Decoder(nn.Module):
         if packing is None:
             hidden = unroll(self.cell, inputs, state, **arguments)
         else:
-            hidden = unroll_packed(self.cell, inputs, state, packing, **arguments)
+            hidden = unroll_packed(self.cell, inputs, state, packing, **arguments)[None]
         if output_masks is not None:
             hidden = hidden * output_masks
-        hidden = hidden.view(-1, *hidden.shape[-2:])
         return project(hidden, self.output.weight, self.output.bias).permute(2, 1, 0)
 
     def step(

@@ -259,6 +259,27 @@ def test_rows_that_do_not_count_have_no_part_in_losses_and_gradients(
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("cell", list(Cell))
+def test_dropout_is_the_same_where_only_some_rows_are_computed(cell: Cell) -> None:
+    """All of them count here, so that both ways draw as many masks, in the same order."""
+    dropout = {"recurrent_dropout": 0.3, "input_dropout": 0.4, "output_dropout": 0.5}
+    model, batch = random_model(**cells(cell, cell), **dropout).train().float(), random_batch()
+    batch = replace(batch, stroke5=batch.stroke5.float())
+    counted = replace(batch, num_rows=torch.full((len(LENGTHS),), N_MAX))
+    found = []
+    for each in (batch, counted):
+        generator = torch.Generator().manual_seed(3)
+        losses = sketch_losses(model(each, generator=generator), each, N_MAX)
+        found.append(torch.stack([losses.L_s, losses.L_p, losses.L_KL]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(found[0], torch.stack(_without_dropout(model, batch)), rtol=1e-3)
+
+
+def _without_dropout(model: SketchRNN, batch: SketchBatch) -> list[torch.Tensor]:
+    losses = sketch_losses(model.eval()(batch), batch, N_MAX)
+    return [losses.L_s, losses.L_p, losses.L_KL]
+
+
 @pytest.mark.parametrize("step", [0, 1, 999, 100_000, 10_000_000])
 def test_the_weight_of_the_divergence_is_the_reference_s(step: int) -> None:
     """Its kl_weight_start is absolute, and eta_min the same as a share."""
