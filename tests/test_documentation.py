@@ -96,6 +96,14 @@ def test_every_block_of_code_ends_on_a_line_of_its_own(page: Path) -> None:
             assert token.markup not in token.content, f"{name(page)}: {token.content}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_row_of_a_table_is_in_one(page: Path) -> None:
+    """Without its head a table is printed as a paragraph full of bars."""
+    for token in MARKDOWN.parse(page.read_text()):
+        if token.type == "inline":
+            assert not token.content.startswith("|"), f"{name(page)}: {token.content[:200]}"
+
+
 def guarantees(page: Path) -> dict[str, set[str]]:
     """The guarantees of a page by what they begin with, and the tests that each names."""
     text = page.read_text()
