@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 PEERS := parsers loaders streaming
+# More than two cores have: many tests wait for processes that they started.
+WORKERS := 3
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -22,12 +24,12 @@ run: $(VENV)/installed ## drawings to a trained model and its gallery, on the em
 	@echo "results   $(RESULTS)/: gallery.html, metrics.json, curves.csv, model/"
 	@echo "runs      make ui, then open http://127.0.0.1:5000"
 
-test: $(VENV)/installed-dev ## the test suite
-	pytest -n 2 --dist worksteal
+test: $(VENV)/installed-dev ## the test suite but what takes long, which `make prove` runs
+	pytest -n $(WORKERS) --dist worksteal
 
 coverage: $(VENV)/installed-dev ## which lines the tests run; CONTRIBUTING.md says which they need not
 	rm -rf .cache/coverage
-	coverage run -m pytest -n 2 --dist worksteal
+	coverage run -m pytest -n $(WORKERS) --dist worksteal -m "long or not long"
 	coverage combine --quiet
 	coverage report
 
@@ -44,7 +46,8 @@ check: $(VENV)/installed-dev ## format, lint, types, import rules
 	mypy
 	lint-imports
 
-prove: $(VENV)/installed ## that training and search survive: killed, stopped, shared out anew, in an hour
+prove: $(VENV)/installed-dev ## that training and search survive: killed, stopped, shared out anew, in an hour
+	pytest -m long
 	python -m benchmarks.faults
 	python -m benchmarks.search
 

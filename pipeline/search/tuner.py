@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -247,7 +248,7 @@ def _new_tuner(
         tune_config=tune.TuneConfig(
             num_samples=1 if is_grid else num_trials(search, space),
             search_alg=make_searcher(search, goal, _num_at_once(config)),
-            scheduler=_asha(config) if search.asha else None,
+            scheduler=_asha(config, folder) if search.asha else None,
             reuse_actors=True,  # importing torch takes seconds
         ),
         run_config=tune.RunConfig(
@@ -273,10 +274,11 @@ def _num_at_once(config: Config) -> int:
     )
 
 
-def _asha(config: Config) -> ASHAScheduler:
+def _asha(config: Config, folder: Path) -> ASHAScheduler:
     search = config.search
     figure = search.asha_figure or "bound_nats"
-    return ASHAScheduler(
+    return _LastingAsha(
+        folder / "asha.jsonl",
         time_attr=STEP,
         metric=figure,
         mode="max" if figure in search.maximize else "min",
@@ -284,6 +286,29 @@ def _asha(config: Config) -> ASHAScheduler:
         grace_period=search.asha_grace_steps or config.train.validate_every,
         reduction_factor=search.asha_reduction or _DEFAULT_REDUCTION,
     )
+
+
+class _LastingAsha(ASHAScheduler):
+    """ASHA that goes on where it was: Tune restores trials and searcher, and a new scheduler, which
+    would let trials go on that are behind those of before."""
+
+    def __init__(self, path: Path, *, time_attr: str, metric: str, **settings: Any) -> None:
+        super().__init__(time_attr=time_attr, metric=metric, **settings)
+        self._path, self._names = path, (time_attr, metric)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, trial)
+        if self._path.exists():
+            for line in self._path.read_text().splitlines():
+                trial_id, result = json.loads(line)
+                if trial_id == trial.trial_id:
+                    super().on_trial_result(tune_controller, trial, result)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        seen = {name: result[name] for name in self._names if name in result}
+        with self._path.open("a") as file:
+            file.write(json.dumps([trial.trial_id, seen]) + "\n")
+        return super().on_trial_result(tune_controller, trial, result)
 
 
 def _restore(folder: Path, trainable: Any, retry: bool) -> tune.Tuner | None:

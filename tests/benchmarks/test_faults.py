@@ -20,6 +20,7 @@ from benchmarks.served import read_batches
 STATE = {"weights": [torch.tensor([1.0, 2.0]), torch.tensor([3.0])], "step": 7}
 
 
+@pytest.mark.long
 def test_a_training_survives_a_kill_and_a_stop(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,7 @@ def test_rates_are_compared_with_twice_one_process() -> None:
 
 
 @pytest.mark.dist
+@pytest.mark.long
 def test_trainings_of_two_processes_and_two_trainings_are_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

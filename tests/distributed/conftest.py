@@ -16,11 +16,18 @@ from sketch_model.config import Augmentation
 from tests.experiments import changed, command_line, make_config, make_data, write_drawings
 
 NUM_STEPS = 50
-ELASTIC_STEPS = ((1, 10), (2, 20), (4, 30), (1, NUM_STEPS))
+ELASTIC = {"to two": ((1, 10), (2, 30), (1, NUM_STEPS))}
+LONG_ELASTIC = {"to four": ((1, 10), (2, 20), (4, 30), (1, NUM_STEPS))}
 """Numbers of processes that one run goes on with, and the step to which each trains it."""
 FLOORS = {"below": 10.0, "crossed": 0.02, "above": 1e-7}
 """KL_min, by where L_KL is seen from it."""
 TRAININGS = {
+    (1, 1): ["crossed", "dropout"],
+    (1, 2): ["dropout"],
+    (1, 3): ["crossed"],
+    (2, 1): ["crossed", "dropout"],
+}
+LONG_TRAININGS = {
     (1, 1): [*FLOORS, "dropout"],
     (1, 2): ["below", "above", "dropout"],
     (1, 3): ["crossed"],
@@ -28,7 +35,8 @@ TRAININGS = {
     (3, 1): ["crossed"],
     (4, 1): ["crossed"],
 }
-"""What is trained, by the numbers of processes and of parts that each share is computed in."""
+"""What is trained, by the numbers of processes and of parts that each share is computed in; where
+tests marked `long` are among those that run, the longer list."""
 
 
 @pytest.fixture(scope="session")
@@ -49,9 +57,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 class Trainings:
-    """The runs of `TRAININGS`, and the one that goes on with ever other numbers of processes."""
+    """The runs of `TRAININGS`, and those that go on with ever other numbers of processes."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, is_long: bool) -> None:
+        self._trainings = LONG_TRAININGS if is_long else TRAININGS
+        self._elastic = ELASTIC | LONG_ELASTIC if is_long else ELASTIC
         self._folder = Path(config.runs_dir)
         self._folder.mkdir()
         floors = {name: changed(config, "loss", KL_min=floor) for name, floor in FLOORS.items()}
@@ -67,17 +77,16 @@ class Trainings:
         (run,) = self._runs_dir(name, num_processes, num_parts).iterdir()
         return run
 
-    @property
-    def elastic(self) -> Path:
-        """The run of `ELASTIC_STEPS`."""
-        (run,) = (self._folder / "elastic").iterdir()
+    def elastic(self, name: str) -> Path:
+        """The run of `ELASTIC` or `LONG_ELASTIC`."""
+        (run,) = (self._folder / name).iterdir()
         return run
 
     def _runs_dir(self, name: str, num_processes: int, num_parts: int) -> Path:
         return self._folder / f"{num_processes}-{num_parts}" / name
 
     def _orders(self) -> Iterator[tuple[int, list[list[str]]]]:
-        for (num_processes, num_parts), names in TRAININGS.items():
+        for (num_processes, num_parts), names in self._trainings.items():
             configs = (
                 replace(
                     changed(self._configs[name], "trainer", accumulate=num_parts),
@@ -86,10 +95,11 @@ class Trainings:
                 for name in names
             )
             yield num_processes, [overrides(config, num_processes) for config in configs]
-        elastic = replace(self._configs["crossed"], runs_dir=str(self._folder / "elastic"))
-        for num_processes, step in ELASTIC_STEPS:
-            config = changed(elastic, "train", max_steps=step, validate_every=10)
-            yield num_processes, [overrides(config, num_processes)]
+        for name, steps in self._elastic.items():
+            elastic = replace(self._configs["crossed"], runs_dir=str(self._folder / name))
+            for num_processes, step in steps:
+                config = changed(elastic, "train", max_steps=step, validate_every=10)
+                yield num_processes, [overrides(config, num_processes)]
 
 
 def overrides(config: Config, num_processes: int) -> list[str]:
@@ -102,5 +112,6 @@ def overrides(config: Config, num_processes: int) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def trainings(tiny: Config) -> Trainings:
-    return Trainings(tiny)
+def trainings(tiny: Config, request: pytest.FixtureRequest) -> Trainings:
+    is_long = any(item.get_closest_marker("long") for item in request.session.items)
+    return Trainings(tiny, is_long=is_long)

@@ -1,4 +1,4 @@
-"""Ray on two nodes, one of which is killed, then replaced: the training of one process."""
+"""Ray on two nodes, one of which may be killed and replaced: the training of one process."""
 
 from __future__ import annotations
 
@@ -103,6 +103,20 @@ def paused(pid: int) -> Iterator[None]:
 
 
 @pytest.mark.dist
+def test_workers_on_two_nodes_train_as_one_process(
+    config: Config, cluster: Any, tmp_path: Path
+) -> None:
+    config = changed(config, "train", max_steps=20)
+    log = tmp_path / "log.txt"
+    process = start(config, cluster.address, log, "--num-workers", "2")
+    assert process.wait(HANG_S) == 0, log.read_text()
+    assert f"{STARTED}2" in log.read_text()
+    (folder,) = Path(config.runs_dir).glob("tiny-*")
+    assert_close(folder, fit(replace(config, runs_dir=str(tmp_path / "one"))).run.folder)
+
+
+@pytest.mark.dist
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_lost_node_is_done_without_until_another_comes(
     config: Config, cluster: Any, tmp_path: Path

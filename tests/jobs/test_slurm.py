@@ -74,6 +74,7 @@ def test_an_array_ingests_what_one_process_does(cluster: Cluster, tmp_path: Path
     assert by_array.manifest_path.read_bytes() == config.manifest_path.read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_requeued_job_ends_as_one_that_was_not(cluster: Cluster, tmp_path: Path) -> None:
     """A task on each of the nodes, which another job takes, undisturbed, when they are free."""
@@ -97,6 +98,7 @@ def test_a_requeued_job_ends_as_one_that_was_not(cluster: Cluster, tmp_path: Pat
     assert_equal(requeued, alone)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_search_trains_on_the_nodes_of_a_job(cluster: Cluster, tmp_path: Path) -> None:
     config = make_config(write_drawings(tmp_path / "bucket"), tmp_path, max_steps=2)

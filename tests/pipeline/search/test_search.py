@@ -75,21 +75,35 @@ def read_trials(config: Config) -> list[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def searched(base: Config) -> Config:
-    """A trial that goes well, one that cannot, and one that is behind."""
-    options = {"algorithm": Algorithm.grid, "num_trials": None, "max_concurrent": 1}
-    config = with_search(
-        base,
-        "grid",
-        {"train": {"learning_rate": [0.01, 1e30, 1e-5]}},
-        **options,
-        maximize=[JUDGED],
-        asha=True,
-        asha_figure="train/L_R",
-        asha_reduction=2,
-    )
-    run_search(config, ["+experiment=tiny", "source=local"])
+def overrides(base: Config) -> list[str]:
+    return [
+        *command_line(base),
+        *("search.name=grid", "+search.space.train.learning_rate=[0.01,1e30,1e-5]"),
+        *("search.algorithm=grid", "search.num_trials=null", "search.max_concurrent=1"),
+        *("search.minimize=[rate_nats,distortion_nats]", f"search.maximize=[{JUDGED}]"),
+        *("search.asha=true", "search.asha_figure=train/L_R", "search.asha_reduction=2"),
+        "quality.temperatures=[0.5]",
+    ]
+
+
+@pytest.fixture(scope="module")
+def searched(overrides: list[str]) -> Config:
+    """A trial that goes well, one that cannot, and one that is behind; the driver is killed before
+    the last."""
+    end_driver(overrides, signal.SIGKILL, "trial 2 failed")
+    config = compose(overrides)
+    run_search(config, overrides)
     return config
+
+
+def end_driver(overrides: list[str], number: signal.Signals, message: str) -> int:
+    """Sends a search a signal when it has said something; its exit code."""
+    command = [sys.executable, "-m", "pipeline.search", *overrides]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        assert any(message in line for line in driver.stdout)
+        driver.send_signal(number)
+    return driver.returncode
 
 
 def test_what_fails_or_is_behind_is_recorded_and_does_not_end_the_search(
@@ -168,12 +182,20 @@ def test_mlflow_has_a_parent_a_child_per_trial_and_the_winner_under_an_alias(
     assert version.run_id == winner["mlflow_run_id"]
 
 
-def test_the_same_command_repeats_nothing(searched: Config) -> None:
+def test_what_had_ended_before_the_driver_was_killed_is_not_trained_again(
+    searched: Config,
+) -> None:
+    for trial in read_trials(searched):
+        log = Path(trial["folder"]) / "log.txt"
+        assert log.read_text().count("Training to step") == 1
+
+
+def test_the_same_command_repeats_nothing(searched: Config, overrides: list[str]) -> None:
     logs = [*Path(searched.runs_dir).glob("search-tiny-grid-*/trials/*/log.txt")]
     before = [log.read_bytes() for log in logs]
     assert len(logs) == 3
     rows = read_trials(searched)
-    run_search(searched, ["+experiment=tiny", "source=local"])
+    run_search(searched, overrides)
     assert [log.read_bytes() for log in logs] == before
     assert read_trials(searched) == rows
 
@@ -194,6 +216,7 @@ def test_no_trial_begins_that_cannot_go_well(
     assert not [*Path(base.runs_dir).glob("search-tiny-none-*/trials")]
 
 
+@pytest.mark.long
 def test_a_search_whose_driver_is_ended_goes_on_and_is_extended(base: Config) -> None:
     overrides = [
         *command_line(base),
@@ -202,14 +225,9 @@ def test_a_search_whose_driver_is_ended_goes_on_and_is_extended(base: Config) ->
         f"search.minimize=[rate_nats,{JUDGED}]",
         "quality.temperatures=[0.5]",
     ]
-    command = [sys.executable, "-m", "pipeline.search", *overrides]
     for number, code, trial in ((signal.SIGKILL, -9, 1), (signal.SIGUSR1, 75, 2)):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
-            assert driver.stdout is not None
-            # What was forgotten of the last two seconds is told again, from the trial's folder.
-            assert any(f"trial {trial} finished" in line for line in driver.stdout)
-            driver.send_signal(number)
-        assert driver.returncode == code
+        # What was forgotten of the last two seconds is told again, from the trial's folder.
+        assert end_driver(overrides, number, f"trial {trial} finished") == code
     models = "search-tiny-ended-*/trials/*/results/model"
     trained = [*Path(base.runs_dir).glob(models)]
     assert 2 <= len(trained) < 4

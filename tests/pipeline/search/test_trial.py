@@ -111,6 +111,7 @@ def test_a_trial_whose_process_dies_is_started_again(
 
 
 @pytest.mark.dist
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_a_trial_of_two_processes_trains_as_one_of_one_does(config: Config, tmp_path: Path) -> None:
     """Where there are just the CPUs that its processes need, and none for what starts them."""
