@@ -11,7 +11,10 @@ import pytest
 SLOW = {"torch", "numpy", "numba", "pyarrow", "pytorch_lightning", "mlflow", "ray", "matplotlib"}
 
 
-@pytest.mark.parametrize("command", ["ingest", "prepare", "train", "evaluate", "gallery", "search"])
+@pytest.mark.parametrize(
+    "command",
+    ["doodle", "ingest", "prepare", "quality", "train", "evaluate", "gallery", "search"],
+)
 def test_help_imports_nothing_slow(command: str) -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", f"pipeline.{command}", "--help"],

@@ -16,7 +16,7 @@ from pipeline.config import (
 )
 from pipeline.ingest.driver import ingest_category
 from pipeline.prepare import prepare
-from pipeline.quality.__main__ import make_recogniser
+from pipeline.quality.making import make_recogniser
 
 
 @pytest.fixture(scope="session")

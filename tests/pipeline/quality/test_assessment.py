@@ -16,7 +16,6 @@ from pipeline.config import Config, UserError
 from pipeline.data.dataset import ShardedSketches
 from pipeline.manifest import Manifest
 from pipeline.prepare import prepare
-from pipeline.quality.__main__ import make_recogniser
 from pipeline.quality.assessment import (
     LEFT_OUT,
     cut_in_halves,
@@ -27,6 +26,7 @@ from pipeline.quality.assessment import (
     tags_of,
     tracked,
 )
+from pipeline.quality.making import make_recogniser
 from pipeline.quality.recogniser import WEIGHTS_NAME, fingerprint_of
 from pipeline.quality.section import quality_section
 from pipeline.report.page import Markup

@@ -14,7 +14,7 @@ import torch
 from pipeline.config import Config, UserError
 from pipeline.data.dataset import ShardedSketches
 from pipeline.prepare import prepare
-from pipeline.quality.__main__ import make_recogniser
+from pipeline.quality.making import make_recogniser
 from pipeline.quality.pixels import rasterize
 from pipeline.quality.recogniser import (
     FACTS_NAME,
