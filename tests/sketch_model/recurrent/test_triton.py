@@ -128,9 +128,10 @@ def test_products_in_bf16_leave_the_state_in_float32(kind: str) -> None:
         assert (got - expected).norm() < 0.03 * expected.norm()
 
 
+@pytest.mark.parametrize("with_constant", [True, False])
 @pytest.mark.parametrize("kind", WAYS)
-def test_sketches_that_have_ended_are_left_alone(kind: str) -> None:
-    case = Case(kind, torch.float64, masked=True, with_constant=False)
+def test_sketches_that_have_ended_are_left_alone(kind: str, with_constant: bool) -> None:
+    case = Case(kind, torch.float64, masked=True, with_constant=with_constant)
     options = {"num_rows": [5, 3, 1], "ends_only": True}
     way = WAYS[kind]
     fast = case.differentiate(case.fast(way.kernels, torch.float64, **options))
