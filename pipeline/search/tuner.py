@@ -298,16 +298,16 @@ class _LastingAsha(ASHAScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
-        if self._path.exists():
-            for line in self._path.read_text().splitlines():
-                trial_id, result = json.loads(line)
-                if trial_id == trial.trial_id:
-                    super().on_trial_result(tune_controller, trial, result)
+        lines = self._path.read_text().splitlines() if self._path.exists() else []
+        for line in lines:
+            # A line without its end is one that a kill or a full disk has cut off.
+            if line.startswith(f'["{trial.trial_id}"') and line.endswith("}]"):
+                super().on_trial_result(tune_controller, trial, json.loads(line)[1])
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         seen = {name: result[name] for name in self._names if name in result}
         with self._path.open("a") as file:
-            file.write(json.dumps([trial.trial_id, seen]) + "\n")
+            file.write("\n" + json.dumps([trial.trial_id, seen]))
         return super().on_trial_result(tune_controller, trial, result)
 
 

@@ -72,16 +72,26 @@ def cluster() -> Iterator[Any]:
         cluster.shutdown()
 
 
-def start(config: Config, address: str, log: Path, *options: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def training(
+    config: Config, address: str, log: Path, *options: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """The command, which does not outlive a test that fails."""
     command = [sys.executable, "-m", "jobs.ray.train", "--folder", config.runs_dir, *options]
     with log.open("wb") as file:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*command, *command_line(config), "trainer.num_threads=1"],
             env=os.environ | ENVIRONMENT | {"RAY_ADDRESS": address},
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def wait_for(is_there: Callable[[], object], process: subprocess.Popen[bytes], log: Path) -> None:
@@ -108,8 +118,8 @@ def test_workers_on_two_nodes_train_as_one_process(
 ) -> None:
     config = changed(config, "train", max_steps=20)
     log = tmp_path / "log.txt"
-    process = start(config, cluster.address, log, "--num-workers", "2")
-    assert process.wait(HANG_S) == 0, log.read_text()
+    with training(config, cluster.address, log, "--num-workers", "2") as process:
+        assert process.wait(HANG_S) == 0, log.read_text()
     assert f"{STARTED}2" in log.read_text()
     (folder,) = Path(config.runs_dir).glob("tiny-*")
     assert_close(folder, fit(replace(config, runs_dir=str(tmp_path / "one"))).run.folder)
@@ -123,8 +133,7 @@ def test_a_lost_node_is_done_without_until_another_comes(
 ) -> None:
     log, runs = tmp_path / "log.txt", Path(config.runs_dir)
     workers = ("--num-workers", "2", "--min-workers", "1", "--look-every-s", "1")
-    process = start(config, cluster.address, log, *workers)
-    try:
+    with training(config, cluster.address, log, *workers) as process:
         wait_for(lambda: list(runs.glob("tiny-*/last.ckpt")), process, log)
         (lost,) = cluster.worker_nodes
         cluster.remove_node(lost, allow_graceful=False)
@@ -136,10 +145,6 @@ def test_a_lost_node_is_done_without_until_another_comes(
             cluster.add_node(**NODE)
             wait_for(lambda: GROWN in log.read_text(), process, log)
         assert process.wait(HANG_S) == 0, log.read_text()
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
     output = log.read_text()
     assert re.findall(f"{STARTED}(.)", output) == ["2", "1", "2"], output
     assert output.count("training is done: 200 steps") == 1
