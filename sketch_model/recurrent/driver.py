@@ -9,6 +9,7 @@ Shapes as in `kernels`; F inputs per step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -19,7 +20,8 @@ from sketch_model.recurrent.kernels import BackwardBuffers, ForwardBuffers, Step
 from sketch_model.recurrent.products import bind_product, round_rows
 
 _CHUNK: Final = 32
-"""Steps whose gates' gradients are multiplied into the weight gradient together."""
+"""Steps of a whole batch whose gates' gradients are multiplied into the weight gradient together;
+more steps where sketches have ended."""
 
 _ROUND_ROWS: Final = 128
 """What the number of rows of a product over several steps is a multiple of: see `products`."""
@@ -123,7 +125,7 @@ class _Unroll(torch.autograd.Function):
             grad_outputs=None if plan.ends_only else grad_outputs.contiguous(),
             grad_h=grad_h,
             grad_c=torch.zeros_like(c[0]),
-            grad_u=u.new_empty(min(_CHUNK, len(u)) * batch_size, u.shape[-1]),
+            grad_u=u.new_empty(chunk_rows(plan.num_rows, batch_size, _CHUNK), u.shape[-1]),
             grad_offset=None if plan.kernels.SUMS_PER_SKETCH else sums,
             grad_parameters=tuple(c.new_zeros(num_rows, len(p)) for p in parameters),
         )
@@ -227,9 +229,8 @@ def run_backward(
     hidden_weight, other_weight = weight.tensor_split([grad_h.shape[1]])
     batch_size = len(grad_h)
     multiply_back = bind_product(hidden_weight.t(), batch_size)
-    grad_weight = buffers.c.new_zeros(weight.shape[::-1])
-    for stop in range(len(plan.num_rows), 0, -_CHUNK):
-        start = max(0, stop - _CHUNK)
+    grad_weight = torch.zeros_like(weight, dtype=buffers.c.dtype)
+    for start, stop in chunks(plan.num_rows, _CHUNK * batch_size):
         first = total = sum(plan.num_rows[start:stop])
         for step in reversed(range(start, stop)):
             num_rows = plan.num_rows[step]
@@ -239,14 +240,13 @@ def run_backward(
             multiply_back(grad_u[first:last], grad_h[:num_rows])
         rows = gather_rows(operands, plan.num_rows, start, stop)
         grads = pad_rows(grad_u, total, len(rows))
-        # As fast as of all steps together, and as [G, K] faster than as [K, G].
-        add_product(grad_weight, grads.t(), rows)
+        add_product(grad_weight, transpose(rows), grads)  # as fast as of all steps together
         if buffers.grad_offset is None:
             _add_up(sums, grads[:total], plan.num_rows[start:stop])
         if grad_inputs is not None:
             grad_rows = grads @ other_weight[: grad_inputs.shape[-1]].t()
             scatter_rows(grad_rows, plan.num_rows, start, stop, grad_inputs)
-    return grad_weight.t()
+    return grad_weight
 
 
 def _add_up(sums: Tensor, rows: Tensor, num_rows: list[int]) -> None:
@@ -256,6 +256,24 @@ def _add_up(sums: Tensor, rows: Tensor, num_rows: list[int]) -> None:
     else:
         for part in torch.split(rows, num_rows):
             sums[: len(part)] += part
+
+
+def chunks(num_rows: list[int], limit: int) -> Iterator[tuple[int, int]]:
+    """(start, stop) of steps that have at most so many rows together, from the last ones on."""
+    stop = len(num_rows)
+    while stop:
+        start, total = stop - 1, num_rows[stop - 1]
+        while start and total + num_rows[start - 1] <= limit:
+            start -= 1
+            total += num_rows[start]
+        yield start, stop
+        stop = start
+
+
+def chunk_rows(num_rows: list[int], batch_size: int, num_steps: int) -> int:
+    """Room for the rows of any of the chunks of so many steps of a whole batch."""
+    total = min(sum(num_rows), num_steps * batch_size)
+    return total + -total % _ROUND_ROWS
 
 
 def gather_rows(operands: Tensor, num_rows: list[int], start: int, stop: int) -> Tensor:
@@ -287,6 +305,18 @@ def scatter_rows(rows: Tensor, num_rows: list[int], start: int, stop: int, resul
     for step in range(start, stop):
         result[step, : num_rows[step]] = rows[first : first + num_rows[step]]
         first += num_rows[step]
+
+
+def transpose(rows: Tensor) -> Tensor:
+    """[columns, rows], to be the left operand of a product.
+
+    On the CPU in bf16 it is laid out anew: an operand that lies the other way round makes oneDNN
+    take twice as long.
+    """
+    columns = rows.t()
+    if rows.dtype == torch.bfloat16 and rows.device.type == "cpu":
+        return columns.contiguous()
+    return columns
 
 
 def add_product(total: Tensor, left: Tensor, right: Tensor) -> None:

@@ -11,7 +11,16 @@ import torch
 
 from sketch_model.annotations import Tensor
 from sketch_model.cells import NUM_MODULATIONS
-from sketch_model.recurrent.driver import Plan, add_product, gather_rows, pad_rows, scatter_rows
+from sketch_model.recurrent.driver import (
+    Plan,
+    add_product,
+    chunk_rows,
+    chunks,
+    gather_rows,
+    pad_rows,
+    scatter_rows,
+    transpose,
+)
 from sketch_model.recurrent.hyper_forward import (
     Arguments,
     History,
@@ -26,7 +35,8 @@ from sketch_model.recurrent.modulation import ModulationBackward
 from sketch_model.recurrent.products import bind_product, round_rows
 
 _CHUNK: Final = 16
-"""Steps whose gradients are multiplied into those of the weights together."""
+"""Steps of a whole batch whose gradients are multiplied into those of the weights together; more
+where sketches have ended."""
 
 
 class WayBack:
@@ -81,8 +91,7 @@ class WayBack:
 
     def run(self) -> tuple[Tensor | None, ...]:
         """All steps, from the last on; gives the gradients in the order of `Arguments`."""
-        for stop in range(len(self.num_rows), 0, -_CHUNK):
-            start = max(0, stop - _CHUNK)
+        for start, stop in chunks(self.num_rows, _CHUNK * len(self.arguments.h)):
             end = first = sum(self.num_rows[start:stop])
             for step in reversed(range(start, stop)):
                 first -= self.num_rows[step]
@@ -131,12 +140,13 @@ class WayBack:
                 self.modulation.grad_a,
             )
         )
-        add_product(self.grad_weights.hyper, rows.t(), grad_hyper_u)
-        add_product(self.grad_weights.hidden, rows[:, h_at].t(), grad_r)
-        add_product(self.grad_weights.embedding, next_hyper_h.t(), grad_embeddings)
+        columns = transpose(rows)
+        add_product(self.grad_weights.hyper, columns, grad_hyper_u)
+        add_product(self.grad_weights.hidden, columns[h_at], grad_r)
+        add_product(self.grad_weights.embedding, transpose(next_hyper_h), grad_embeddings)
         grad_bias = self.grad_weights.embedding_bias
         grad_bias += grad_embeddings.sum(0, dtype=grad_bias.dtype)
-        add_product(self.grad_input_weight, rows[:, x_at].t(), grad_a)
+        add_product(self.grad_input_weight, columns[x_at], grad_a)
         if self.grad_inputs is not None:
             grad_x = grad_a @ self.arguments.input_weight.to(grad_a.dtype).t()
             grad_x += grad_hyper_u @ self.weights.hyper[x_at].t()
@@ -220,8 +230,8 @@ class WayBack:
 
     def _packed_rows(self, history: Tensor) -> Tensor:
         """Room for the gradients of a chunk of steps."""
-        num_steps, batch_size, num_columns = history.shape
-        return history.new_empty(min(_CHUNK, num_steps) * batch_size, num_columns)
+        _, batch_size, num_columns = history.shape
+        return history.new_empty(chunk_rows(self.num_rows, batch_size, _CHUNK), num_columns)
 
     def _sums(self, rows: Tensor) -> Tensor:
         """Zeros for the gradient of `rows`."""
