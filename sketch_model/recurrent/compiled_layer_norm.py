@@ -13,7 +13,7 @@ import numpy as np
 
 from sketch_model.cells import LAYER_NORM_EPSILON
 from sketch_model.compiled_math import compiled, load, narrow, sigmoid, tanh
-from sketch_model.recurrent.compiled_lstm import as_arrays
+from sketch_model.recurrent.compiled_lstm import as_arrays, bind_steps
 from sketch_model.recurrent.kernels import (
     BackwardBuffers,
     BackwardStep,
@@ -27,16 +27,18 @@ SUMS_PER_SKETCH: Final = False
 
 def bind_forward(buffers: ForwardBuffers) -> ForwardStep:
     """The step going forward."""
-    u, offset, masks, parameters, *others = as_arrays(buffers)
-    arrays = u, offset, masks, *parameters, *others
-    return lambda step, num_rows: _step_forward(step, num_rows, *arrays)
+    u = bind_steps(buffers.u)
+    offset, masks, parameters, *others = as_arrays(buffers[1:])
+    arrays = offset, masks, *parameters, *others
+    return lambda step, num_rows: _step_forward(step, num_rows, u(step), *arrays)
 
 
 def bind_backward(buffers: BackwardBuffers) -> BackwardStep:
     """The step going back."""
-    u, offset, masks, parameters, *others, grad_parameters = as_arrays(buffers)
-    arrays = u, offset, masks, *parameters, *others, *grad_parameters
-    return lambda step, num_rows, first: _step_backward(step, num_rows, first, *arrays)
+    u = bind_steps(buffers.u)
+    offset, masks, parameters, *others, grad_parameters = as_arrays(buffers[1:])
+    arrays = offset, masks, *parameters, *others, *grad_parameters
+    return lambda step, num_rows, first: _step_backward(step, num_rows, first, u(step), *arrays)
 
 
 @compiled
@@ -57,13 +59,13 @@ def _step_forward(
     operands,
 ):
     size = c.shape[2]
-    at, old, new = step % len(u), step % len(c), (step + 1) % len(c)
+    old, new = step % len(c), (step + 1) % len(c)
     keep, put = step % len(statistics), step % len(outputs)
     gates, memory = _row(4 * size, c), _row(size, c)
     for b in range(num_rows):
         shift = b % len(offset)
         for n in range(4 * size):
-            gates[n] = load(u[at, b, n]) + offset[shift, n]
+            gates[n] = load(u[b, n]) + offset[shift, n]
         for gate in range(4):
             mean, scale = _normalize(gates[gate * size : (gate + 1) * size])
             statistics[keep, b, gate, 0], statistics[keep, b, gate, 1] = mean, scale
@@ -113,7 +115,6 @@ def _step_backward(
 ):
     size = c.shape[2]
     one = c.dtype.type(1.0)
-    at = step % len(u)
     normal, gates, grads = _row(4 * size, c), _row(4 * size, c), _row(4 * size, c)
     memory, grad_memory = _row(size, c), _row(size, c)
     for b in range(num_rows):
@@ -122,7 +123,7 @@ def _step_backward(
             mean, scale = statistics[step, b, gate, 0], statistics[step, b, gate, 1]
             for n in range(size):
                 m = gate * size + n
-                normal[m] = (load(u[at, b, m]) + offset[shift, m] - mean) * scale
+                normal[m] = (load(u[b, m]) + offset[shift, m] - mean) * scale
         for n in range(4 * size):
             gates[n] = normal[n] * gate_gain[n] + gate_shift[n]
         for n in range(size):

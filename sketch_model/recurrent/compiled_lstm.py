@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, no_type_check
 
 import numpy as np
@@ -22,18 +23,28 @@ SUMS_PER_SKETCH: Final = False
 
 def bind_forward(buffers: ForwardBuffers) -> ForwardStep:
     """The step going forward."""
-    u, offset, masks, _, c, _, outputs, operands = as_arrays(buffers)
+    u = bind_steps(buffers.u)
+    offset, masks, _, c, _, outputs, operands = as_arrays(buffers[1:])
     return lambda step, num_rows: _step_forward(
-        step, num_rows, u, offset, masks, c, outputs, operands
+        step, num_rows, u(step), offset, masks, c, outputs, operands
     )
 
 
 def bind_backward(buffers: BackwardBuffers) -> BackwardStep:
     """The step going back."""
-    u, offset, masks, _, c, _, *gradients, _ = as_arrays(buffers)
+    u = bind_steps(buffers.u)
+    offset, masks, _, c, _, *gradients, _ = as_arrays(buffers[1:])
     return lambda step, num_rows, first: _step_backward(
-        step, num_rows, first, u, offset, masks, c, *gradients
+        step, num_rows, first, u(step), offset, masks, c, *gradients
     )
+
+
+def bind_steps(u: Tensor | list[Tensor]) -> Callable[[int], Any]:
+    """The array of a step; tensors of a list are looked up when asked for."""
+    if isinstance(u, list):
+        return lambda step: _as_array(u[step % len(u)])
+    arrays = _as_array(u)
+    return lambda step: arrays[step % len(arrays)]
 
 
 def as_arrays(buffers: tuple[Any, ...]) -> list[Any]:
@@ -53,15 +64,15 @@ def _as_array(buffer: Tensor | None) -> Any:
 @no_type_check
 def _step_forward(step, num_rows, u, offset, masks, c, outputs, operands):
     size = c.shape[2]
-    at, old, new = step % len(u), step % len(c), (step + 1) % len(c)
+    old, new = step % len(c), (step + 1) % len(c)
     put = step % len(outputs)
     for b in range(num_rows):
         shift = b % len(offset)
         for n in range(size):
-            i = sigmoid(load(u[at, b, n]) + offset[shift, n])
-            j = tanh(load(u[at, b, size + n]) + offset[shift, size + n])
-            f = sigmoid(load(u[at, b, 2 * size + n]) + offset[shift, 2 * size + n])
-            o = sigmoid(load(u[at, b, 3 * size + n]) + offset[shift, 3 * size + n])
+            i = sigmoid(load(u[b, n]) + offset[shift, n])
+            j = tanh(load(u[b, size + n]) + offset[shift, size + n])
+            f = sigmoid(load(u[b, 2 * size + n]) + offset[shift, 2 * size + n])
+            o = sigmoid(load(u[b, 3 * size + n]) + offset[shift, 3 * size + n])
             if masks is not None:
                 j *= masks[step, b, n]
             memory = c[old, b, n] * f + i * j
@@ -89,15 +100,14 @@ def _step_backward(
 ):
     size = c.shape[2]
     one = c.dtype.type(1.0)
-    at = step % len(u)
     grads = np.empty(4 * size, c.dtype)  # in a loop of its own, or the other has too many pointers
     for b in range(num_rows):
         shift = b % len(offset)
         for n in range(size):
-            i = sigmoid(load(u[at, b, n]) + offset[shift, n])
-            j = tanh(load(u[at, b, size + n]) + offset[shift, size + n])
-            f = sigmoid(load(u[at, b, 2 * size + n]) + offset[shift, 2 * size + n])
-            o = sigmoid(load(u[at, b, 3 * size + n]) + offset[shift, 3 * size + n])
+            i = sigmoid(load(u[b, n]) + offset[shift, n])
+            j = tanh(load(u[b, size + n]) + offset[shift, size + n])
+            f = sigmoid(load(u[b, 2 * size + n]) + offset[shift, 2 * size + n])
+            o = sigmoid(load(u[b, 3 * size + n]) + offset[shift, 3 * size + n])
             shown = tanh(c[step + 1, b, n])
             grad = load(grad_h[b, n])
             if grad_outputs is not None:

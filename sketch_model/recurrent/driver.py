@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 
 from sketch_model.annotations import Tensor
 from sketch_model.recurrent.kernels import BackwardBuffers, ForwardBuffers, StepKernels
-from sketch_model.recurrent.products import bind_product, round_rows
+from sketch_model.recurrent.products import bind_fresh_product, bind_product, round_rows
 
 _CHUNK: Final = 32
 """Steps of a whole batch whose gates' gradients are multiplied into the weight gradient together;
@@ -97,16 +97,19 @@ class _Unroll(torch.autograd.Function):
         operands = _allocate_operands(inputs, constant, h, weight)
         buffers = _allocate(plan, operands, offset, c, masks, parameters)
         run_forward(plan, buffers, weight)
-        ctx.plan, ctx.num_features = plan, inputs.shape[-1]
+        ctx.plan, ctx.num_features, ctx.num_parameters = plan, inputs.shape[-1], len(parameters)
         ctx.num_constant = 0 if constant is None else constant.shape[-1]
-        ctx.save_for_backward(weight, *buffers[:3], *buffers[4:6], operands, *parameters)
+        ctx.save_for_backward(
+            weight, *buffers[1:3], *buffers[4:6], operands, *parameters, *buffers.u
+        )
         return buffers.outputs[0] if plan.ends_only else buffers.outputs
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         plan: Plan = ctx.plan
-        weight, u, offset, masks, c, statistics, operands, *parameters = ctx.saved_tensors
+        weight, offset, masks, c, statistics, operands, *rest = ctx.saved_tensors
+        parameters, u = rest[: ctx.num_parameters], rest[ctx.num_parameters :]
         batch_size, size = c[0].shape
         num_rows = batch_size if plan.kernels.SUMS_PER_SKETCH else 1
         sums = torch.zeros_like(offset)
@@ -125,7 +128,7 @@ class _Unroll(torch.autograd.Function):
             grad_outputs=None if plan.ends_only else grad_outputs.contiguous(),
             grad_h=grad_h,
             grad_c=torch.zeros_like(c[0]),
-            grad_u=u.new_empty(chunk_rows(plan.num_rows, batch_size, _CHUNK), u.shape[-1]),
+            grad_u=weight.new_empty(chunk_rows(plan.num_rows, batch_size, _CHUNK), weight.shape[1]),
             grad_offset=None if plan.kernels.SUMS_PER_SKETCH else sums,
             grad_parameters=tuple(c.new_zeros(num_rows, len(p)) for p in parameters),
         )
@@ -192,7 +195,7 @@ def _allocate(
     if plan.kernels.NUM_STATISTICS:
         statistics = c.new_empty(num_kept, batch_size, plan.kernels.NUM_STATISTICS, 2)
     return ForwardBuffers(
-        u=operands.new_empty(num_kept, batch_size, offset.shape[1]),
+        u=[operands.new_empty(0, offset.shape[1])] * num_kept,  # to be replaced
         offset=offset.contiguous(),
         masks=masks,
         parameters=parameters,
@@ -207,11 +210,11 @@ def run_forward(plan: Plan, buffers: ForwardBuffers, weight: Tensor) -> None:
     """All steps; fills in the buffers."""
     step_forward = plan.kernels.bind_forward(buffers)
     batch_size = buffers.operands.shape[1]
-    multiply = bind_product(weight, batch_size)
-    operands, u = buffers.operands.unbind(), buffers.u.unbind()
+    multiply = bind_fresh_product(weight, batch_size)
+    operands, u = buffers.operands.unbind(), buffers.u
     for step, num_rows in enumerate(plan.num_rows):
         rounded = round_rows(num_rows, batch_size)
-        multiply(operands[step][:rounded], u[step % len(u)][:num_rows])
+        u[step % len(u)] = multiply(operands[step][:rounded])
         step_forward(step, num_rows)
 
 

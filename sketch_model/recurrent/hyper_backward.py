@@ -64,6 +64,7 @@ class WayBack:
         self.sums_per_sketch = plan.kernels.SUMS_PER_SKETCH
         self.weights = ProductWeights.of(arguments, plan.product_dtype)
         self._bind_products()
+        self._u = arguments.h.new_empty(1, len(arguments.h), 4 * self.size)
         self.main = self._main_buffers(plan, grad_outputs)
         self.hyper = self._hyper_buffers()
         self.modulation = self._modulation_buffers()
@@ -75,7 +76,7 @@ class WayBack:
         self.grad_inputs = torch.zeros_like(arguments.inputs) if with_inputs else None
         kernels: Any = plan.kernels
         self._modulate = kernels.bind_modulate(
-            modulation_buffers(arguments, history, self.modulation.modulations, self.main.u)
+            modulation_buffers(arguments, history, self.modulation.modulations, self._u)
         )
         self._main_step = kernels.bind_backward(self.main)
         self._demodulate = kernels.bind_demodulate(self.modulation)
@@ -186,12 +187,11 @@ class WayBack:
         grad_h = torch.zeros_like(h, dtype=plan.product_dtype)
         if plan.ends_only:
             grad_h.copy_(grad_outputs)
-        u = h.new_empty(1, len(h), 4 * self.size)
         return self._backward_buffers(
-            main_buffers(self.arguments, self.history, u, outputs=u),
+            main_buffers(self.arguments, self.history, self._u, outputs=self._u),
             None if plan.ends_only else grad_outputs.contiguous(),
             grad_h,
-            torch.empty_like(u[0]),
+            torch.empty_like(self._u[0]),
         )
 
     def _hyper_buffers(self) -> BackwardBuffers:
@@ -207,7 +207,7 @@ class WayBack:
         arguments, r = self.arguments, self.history.r
         modulations = r.new_empty(NUM_MODULATIONS, len(arguments.h), self.size)
         return ModulationBackward(
-            *modulation_buffers(arguments, self.history, modulations, self.main.u)[:5],
+            *modulation_buffers(arguments, self.history, modulations, self._u)[:5],
             grad_u=self.main.grad_u,
             grad_modulations=torch.empty_like(modulations),
             grad_r=self._packed_rows(r),

@@ -39,8 +39,8 @@ BackwardStep = Callable[[int, int, int], None]
 class ForwardBuffers(NamedTuple):
     """What a step reads and writes going forward."""
 
-    u: Tensor
-    """[T or 1, B, G], P, read: the product of this step."""
+    u: Tensor | list[Tensor]
+    """[T or 1, B, G] or T or 1 of [num_rows or more, G], P, read: the product of this step."""
     offset: Tensor
     """[B or 1, G], S, read: added to u; with one row, to every sketch's."""
     masks: Tensor | None
@@ -61,8 +61,8 @@ class ForwardBuffers(NamedTuple):
 class BackwardBuffers(NamedTuple):
     """What a step reads and writes going back."""
 
-    u: Tensor
-    """[T or 1, B, G], P, read: as forward."""
+    u: Tensor | list[Tensor]
+    """P, read: as forward."""
     offset: Tensor
     """[B or 1, G], S, read: as forward."""
     masks: Tensor | None

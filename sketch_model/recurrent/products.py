@@ -18,6 +18,9 @@ import torch
 
 from sketch_model.annotations import Tensor
 
+FreshProduct = Callable[[Tensor], Tensor]
+"""Takes left, gives left @ matrix."""
+
 Product = Callable[[Tensor, Tensor], None]
 """Takes (left, out): out = left @ matrix, or out += left @ matrix. What `left` has more rows than
 `out` does not influence the result; `round_rows` says how many should be there."""
@@ -31,12 +34,26 @@ def round_rows(num: int, limit: int) -> int:
     return min(-(-num // _STEP) * _STEP, limit)
 
 
-def bind_product(matrix: Tensor, num_rows: int, *, adds: bool = False) -> Product:
-    """How to multiply by a matrix.
+def bind_fresh_product(matrix: Tensor, num_rows: int) -> FreshProduct:
+    """How to multiply by a matrix, with results in memory of their own: oneDNN has them there.
 
     Args:
         matrix: [K, G], not to be changed afterwards.
         num_rows: of most operands; others may have more or fewer.
+    """
+    if not _can_be_packed(matrix):
+        return lambda left: left @ matrix
+    packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), num_rows)
+    multiply = torch.ops.mkldnn._linear_pointwise.default
+    return lambda left: multiply(left, packed, None, "none", [], "")
+
+
+def bind_product(matrix: Tensor, num_rows: int, *, adds: bool = False) -> Product:
+    """How to multiply by a matrix, with results where they are wanted.
+
+    Args:
+        matrix: as of `bind_fresh_product`.
+        num_rows: likewise.
         adds: whether to add to what is there.
     """
     if not _can_be_packed(matrix):
@@ -45,12 +62,11 @@ def bind_product(matrix: Tensor, num_rows: int, *, adds: bool = False) -> Produc
             torch.addmm(out, left[: len(out)], matrix, beta=int(adds), out=out)
 
         return run_plainly
-    packed = torch.ops.mkldnn._reorder_linear_weight(matrix.t().contiguous(), num_rows)
-    multiply = torch.ops.mkldnn._linear_pointwise.default
+    multiply = bind_fresh_product(matrix, num_rows)
     put = Tensor.add_ if adds else Tensor.copy_
 
     def run(left: Tensor, out: Tensor) -> None:
-        put(out, multiply(left, packed, None, "none", [], "")[: len(out)])
+        put(out, multiply(left)[: len(out)])
 
     return run
 

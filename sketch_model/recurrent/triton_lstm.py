@@ -9,7 +9,7 @@ Triton's interpreter runs these on the CPU where TRITON_INTERPRET=1 was set befo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, no_type_check
 
 import triton
@@ -95,8 +95,10 @@ def bind_backward(buffers: BackwardBuffers) -> BackwardStep:
 class Steps:
     """A buffer of `T or 1` steps, by step; of no buffer, None for every step."""
 
-    def __init__(self, buffer: Tensor | None) -> None:
-        self._steps: tuple[Tensor | None, ...] = (None,) if buffer is None else buffer.unbind()
+    def __init__(self, buffer: Tensor | list[Tensor] | None) -> None:
+        self._steps: Sequence[Tensor | None] = (None,)
+        if buffer is not None:
+            self._steps = buffer.unbind() if isinstance(buffer, Tensor) else buffer
 
     def __getitem__(self, step: int) -> Tensor | None:
         return self._steps[step % len(self._steps)]

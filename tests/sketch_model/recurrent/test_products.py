@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sketch_model.recurrent.products import bind_product
+from sketch_model.recurrent.products import bind_fresh_product, bind_product
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ def test_a_bound_product_is_the_product_whatever_the_number_of_rows(
     matrix = torch.randn(37, 20).to(dtype)
     if transposed:
         matrix = matrix.t().contiguous().t()
-    multiply = bind_product(matrix, num_rows=9)
+    multiply, multiply_fresh = bind_product(matrix, num_rows=9), bind_fresh_product(matrix, 9)
     for num_rows in (9, 1, 16, 0):
         left = torch.randn(num_rows, 37).to(dtype)
         out = torch.full((num_rows + 1, 20), torch.nan, dtype=dtype)
@@ -27,6 +27,7 @@ def test_a_bound_product_is_the_product_whatever_the_number_of_rows(
         scale = left.double().norm(dim=1, keepdim=True) * matrix.double().norm(dim=0)
         assert ((out[:num_rows].double() - expected).abs() <= tolerance * scale).all()
         assert out[num_rows:].isnan().all()
+        assert torch.equal(multiply_fresh(left), out[:num_rows])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
