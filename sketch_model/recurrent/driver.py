@@ -314,7 +314,7 @@ def transpose(rows: Tensor) -> Tensor:
     """[columns, rows], to be the left operand of a product.
 
     On the CPU in bf16 it is laid out anew: an operand that lies the other way round makes oneDNN
-    take twice as long.
+    take twice as long (with AMX).
     """
     columns = rows.t()
     if rows.dtype == torch.bfloat16 and rows.device.type == "cpu":
